@@ -1,0 +1,123 @@
+import type { Json, JsonObject } from '@microbosh/errors';
+import type { NetworksSpec } from '@microbosh/spec';
+
+/** `info`. */
+export interface CpiInfo {
+  readonly stemcell_formats: readonly string[];
+  /** 1 when absent. */
+  readonly api_version: number;
+}
+
+/**
+ * Context of a call. `token` is the idempotency token of a create_* call (ours: sent as `context.microbosh.token`, only
+ * to our own CPIs): a second call with the same token returns the resource that the first one made.
+ */
+export interface CallContext {
+  readonly directorUuid: string;
+  readonly requestId: string;
+  /** api_version of the stemcell of the VM concerned; 1 when unknown. */
+  readonly stemcellApiVersion: number;
+  readonly token?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** v1 answers with a bare cid, v2 with cid and networks; both arrive in this shape. */
+export interface CreatedVm {
+  readonly cid: string;
+  readonly networks?: NetworksSpec;
+}
+
+/**
+ * A cloud provider interface, API v2 (https://bosh.io/docs/cpi-api-v2). Sizes are MiB, cids are non-empty strings.
+ * Every method may throw a CpiError; deletes of absent resources succeed or throw the matching NotFound.
+ * Built-in CPIs implement this in process; `ProcessCpi` speaks it to any CPI executable.
+ */
+export interface Cpi {
+  info(context: CallContext): Promise<CpiInfo>;
+  createStemcell(
+    context: CallContext,
+    imagePath: string,
+    cloudProperties: JsonObject | null,
+  ): Promise<string>;
+  deleteStemcell(context: CallContext, stemcellCid: string): Promise<void>;
+  createVm(
+    context: CallContext,
+    agentId: string,
+    stemcellCid: string,
+    cloudProperties: JsonObject,
+    networks: NetworksSpec,
+    diskCids: readonly string[],
+    env: JsonObject,
+  ): Promise<CreatedVm>;
+  deleteVm(context: CallContext, vmCid: string): Promise<void>;
+  hasVm(context: CallContext, vmCid: string): Promise<boolean>;
+  rebootVm(context: CallContext, vmCid: string): Promise<void>;
+  setVmMetadata(
+    context: CallContext,
+    vmCid: string,
+    metadata: Readonly<Record<string, string>>,
+  ): Promise<void>;
+  createDisk(
+    context: CallContext,
+    sizeMiB: number,
+    cloudProperties: JsonObject,
+    vmCid: string | null,
+  ): Promise<string>;
+  deleteDisk(context: CallContext, diskCid: string): Promise<void>;
+  hasDisk(context: CallContext, diskCid: string): Promise<boolean>;
+  /** The disk hint for the agent's add_persistent_disk; null from a CPI of API v1. */
+  attachDisk(context: CallContext, vmCid: string, diskCid: string): Promise<Json>;
+  detachDisk(context: CallContext, vmCid: string, diskCid: string): Promise<void>;
+  getDisks(context: CallContext, vmCid: string): Promise<readonly string[]>;
+  setDiskMetadata(
+    context: CallContext,
+    diskCid: string,
+    metadata: Readonly<Record<string, string>>,
+  ): Promise<void>;
+  resizeDisk(context: CallContext, diskCid: string, newSizeMiB: number): Promise<void>;
+  snapshotDisk(
+    context: CallContext,
+    diskCid: string,
+    metadata: Readonly<Record<string, string>>,
+  ): Promise<string>;
+  deleteSnapshot(context: CallContext, snapshotCid: string): Promise<void>;
+  calculateVmCloudProperties(
+    context: CallContext,
+    requirements: { readonly cpu: number; readonly ram: number; readonly ephemeral_disk_size: number },
+  ): Promise<JsonObject>;
+}
+
+/**
+ * What our own CPIs can do beyond the contract when they run in process.
+ */
+export interface CpiExtensions {
+  /**
+   * The address of this machine at which a VM on these networks reaches it, made ready if need be (the local CPI
+   * creates its bridge). Undefined: the VM cannot reach this machine directly.
+   */
+  hostAddress?(context: CallContext, networks: NetworksSpec): Promise<string | undefined>;
+  /** Last part of the VM's console output, for error messages and support bundles. */
+  consoleLog?(context: CallContext, vmCid: string): Promise<string | undefined>;
+}
+
+/** Configuration of a CPI: the document `cpi.json` (`cloud.plugin`, `cloud.properties`). */
+export interface CpiConfig {
+  readonly cloud: {
+    readonly plugin: string;
+    readonly properties: {
+      /** Merged verbatim into every VM's settings: mbus, ntp, blobstore. */
+      readonly agent?: JsonObject;
+      readonly registry?: {
+        /** Base URL without credentials. */
+        readonly endpoint: string;
+        readonly user: string;
+        readonly password: string;
+        /** PEM trust anchor of an https endpoint. */
+        readonly ca?: string;
+      };
+    } & JsonObject;
+  };
+}
+
+/** Constructor of a built-in CPI: `export const createLocalCpi: CpiFactory`. */
+export type CpiFactory = (config: CpiConfig) => Cpi & CpiExtensions;

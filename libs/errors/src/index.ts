@@ -1,0 +1,3 @@
+export * from './operational-error.ts';
+export * from './json.ts';
+export * from './messages.ts';
