@@ -1,0 +1,95 @@
+/**
+ * Builds what is shipped into a VM or a release: one file per program, without node_modules.
+ *
+ *   dist/agent/microbosh-agent.mjs            the agent
+ *   dist/registry/microbosh-registry.mjs      the registry
+ *   dist/stemcells/local-host-rootfs.tgz      light stemcell of the local provider
+ */
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, rename, rm, writeFile, copyFile, readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { NodeCommandRunner } from '@microbosh/host';
+import { build } from 'esbuild';
+
+const root = dirname(import.meta.dirname);
+const runner = new NodeCommandRunner();
+
+/** Packages that bundle conditionally needed native code, or that the programs only use when installed. */
+const external = ['pg-native', 'cpu-features'];
+
+async function bundle(entry: string, target: string): Promise<void> {
+  await mkdir(dirname(target), { recursive: true });
+  await build({
+    entryPoints: [join(root, entry)],
+    outfile: target,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node26',
+    legalComments: 'none',
+    logLevel: 'warning',
+    external,
+    // CommonJS dependencies call require(); an ES module has none of its own.
+    banner: {
+      js: "import{createRequire as __createRequire}from'node:module';import{fileURLToPath as __f}from'node:url';import{dirname as __d}from'node:path';const require=__createRequire(import.meta.url),__filename=__f(import.meta.url),__dirname=__d(__filename);",
+    },
+  });
+}
+
+/** Content-derived version: a changed agent is a new stemcell, an unchanged one is not. */
+async function lightStemcell(agentBundle: string, target: string): Promise<void> {
+  const work = await mkdtemp(join(tmpdir(), 'microbosh-stemcell-'));
+  try {
+    const bin = join(work, 'image-root/var/vcap/bosh/bin');
+    await mkdir(bin, { recursive: true });
+    await copyFile(agentBundle, join(bin, 'microbosh-agent.mjs'));
+    await chmod(join(bin, 'microbosh-agent.mjs'), 0o644);
+    await writeFile(
+      join(bin, 'microbosh-agent'),
+      '#!/bin/sh\nexport NODE_COMPILE_CACHE=/var/vcap/bosh/cache\nexec /var/vcap/bosh/bin/node /var/vcap/bosh/bin/microbosh-agent.mjs "$@"\n',
+    );
+    await chmod(join(bin, 'microbosh-agent'), 0o755);
+    const reproducible = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
+    await runner.run([
+      'tar',
+      '-C',
+      join(work, 'image-root'),
+      ...reproducible,
+      '-czf',
+      join(work, 'image'),
+      'var',
+    ]);
+    const image = await readFile(join(work, 'image'));
+    const content = createHash('sha256')
+      .update(await readFile(agentBundle))
+      .digest('hex');
+    await writeFile(
+      join(work, 'stemcell.MF'),
+      [
+        'name: microbosh-local-host-rootfs',
+        `version: "0.1+${content.slice(0, 12)}"`,
+        'operating_system: host',
+        'api_version: 3',
+        'stemcell_formats: [local-host-rootfs]',
+        `sha1: sha256:${createHash('sha256').update(image).digest('hex')}`,
+        'cloud_properties: {infrastructure: local, kind: host-rootfs}',
+        '',
+      ].join('\n'),
+    );
+    await mkdir(dirname(target), { recursive: true });
+    await runner.run(['tar', '-C', work, ...reproducible, '-czf', `${target}.tmp`, 'stemcell.MF', 'image']);
+    await rename(`${target}.tmp`, target);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+await Promise.all([
+  bundle('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.mjs')),
+  bundle('apps/registry/src/main.ts', join(root, 'dist/registry/microbosh-registry.mjs')),
+]);
+await lightStemcell(
+  join(root, 'dist/agent/microbosh-agent.mjs'),
+  join(root, 'dist/stemcells/local-host-rootfs.tgz'),
+);
