@@ -1,0 +1,66 @@
+import { createInterface } from 'node:readline/promises';
+import { text as readAll } from 'node:stream/consumers';
+import { SecretRegister } from '@microbosh/host';
+import type { CommandContext, CommandOptions, GlobalOptions } from './cli/context.ts';
+import { EventBus } from './events/event-bus.ts';
+import { Console } from './output/console.ts';
+import { StageRenderer } from './output/stage-renderer.ts';
+
+export interface Composition {
+  readonly context: CommandContext;
+  /** Undefined under `--json` and `--quiet`. */
+  readonly renderer: StageRenderer | undefined;
+}
+
+export function globalOptionsOf(options: CommandOptions, process: NodeJS.Process): GlobalOptions {
+  return {
+    json: options.json === true,
+    tty: options.tty === true || process.env.BOSH_TTY === 'true',
+    color: options.color !== false && !process.env.NO_COLOR && process.env.TERM !== 'dumb',
+    quiet: options.quiet === true,
+    nonInteractive: options.nonInteractive === true || process.env.BOSH_NON_INTERACTIVE === 'true',
+  };
+}
+
+/** Builds what a command needs from the process it runs in. */
+export function compose(global: GlobalOptions, process: NodeJS.Process, signal: AbortSignal): Composition {
+  const secrets = new SecretRegister();
+  const console = new Console({
+    stdout: process.stdout,
+    stderr: process.stderr,
+    redact: (text) => secrets.redact(text),
+    json: global.json,
+    quiet: global.quiet,
+  });
+  const events = new EventBus();
+  let renderer: StageRenderer | undefined;
+  if (global.json) {
+    events.subscribe((event) => console.json({ ...event }));
+  } else if (!global.quiet) {
+    renderer = new StageRenderer({
+      write: (text) => console.write(text),
+      live: process.stdout.isTTY && process.env.TERM !== 'dumb',
+      columns: process.stdout.columns,
+    });
+    events.subscribe(renderer.handle);
+  }
+  const context: CommandContext = {
+    global,
+    console,
+    events,
+    signal,
+    secrets,
+    env: process.env,
+    cwd: process.cwd(),
+    readStdin: () => readAll(process.stdin),
+    ask: async (question) => {
+      const prompt = createInterface({ input: process.stdin, output: process.stderr });
+      try {
+        return await prompt.question(question, { signal });
+      } finally {
+        prompt.close();
+      }
+    },
+  };
+  return { context, renderer };
+}
