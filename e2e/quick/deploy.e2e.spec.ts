@@ -1,0 +1,50 @@
+import { existsSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Example } from '../support/example.ts';
+import { eventually } from '../support/eventually.ts';
+import { hostSnapshot } from '../support/host-snapshot.ts';
+import type { HostSnapshot } from '../support/host-snapshot.ts';
+
+describe('the example on the local provider', () => {
+  let example: Example;
+  let before: HostSnapshot;
+
+  beforeAll(async () => {
+    example = await Example.create('10.245.81');
+    before = await hostSnapshot(example.localRoot);
+  });
+  afterAll(async () => example.tearDown());
+
+  it('comes up with a service that answers over verified TLS', async () => {
+    const { stdout } = await example.create();
+
+    expect(stdout).toContain('Started validating');
+    expect(stdout).toMatch(
+      /Creating VM for instance 'registry\/0' from stemcell '.+'\.\.\. Finished \(\d\d:\d\d:\d\d\)/,
+    );
+    expect(stdout).toMatch(/Waiting for instance 'registry\/0' to be running\.\.\. Finished/);
+    expect(stdout.trimEnd().endsWith('Succeeded')).toBe(true);
+    expect((await example.request('GET', '/healthz')).status).toBe(200);
+  });
+
+  it('is reported as running', async () => {
+    expect(await example.status()).toMatchObject({ status: 'running' });
+  });
+
+  it('is left alone by a second deploy of the same manifest', async () => {
+    const vm = (await example.state()).current_vm_cid;
+
+    const { stdout } = await example.create();
+
+    expect(stdout).toContain('No deployment, stemcell or release changes. Skipping deploy.');
+    expect((await example.state()).current_vm_cid).toBe(vm);
+  });
+
+  it('leaves nothing behind when it is deleted', async () => {
+    await example.delete();
+
+    expect(existsSync(example.stateFile)).toBe(false);
+    expect(existsSync(example.localRoot)).toBe(false);
+    await eventually(async () => expect(await hostSnapshot(example.localRoot)).toEqual(before));
+  });
+});

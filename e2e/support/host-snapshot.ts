@@ -1,0 +1,80 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { run } from './commands.ts';
+
+/** What a VM of the local provider could leave on this machine. */
+export interface HostSnapshot {
+  readonly mounts: readonly string[];
+  readonly loops: readonly string[];
+  readonly links: readonly string[];
+  readonly namespaces: readonly string[];
+  readonly processes: readonly string[];
+  readonly firewall: readonly string[];
+  readonly cgroups: readonly string[];
+}
+
+async function lines(argv: readonly [string, ...string[]]): Promise<string[]> {
+  const { stdout } = await run(argv).catch(() => ({ stdout: '' }));
+  return stdout.split('\n').filter((line) => line.trim() !== '');
+}
+
+/** Rules only: counters, comments and the empty built-in chains come with the first look at a table. */
+function rules(saved: readonly string[]): string[] {
+  return saved
+    .filter((line) => !/^[#*]|^COMMIT|^:(PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING) /.test(line))
+    .map((line) => line.replace(/\[\d+:\d+\]/g, '').trim());
+}
+
+function processes(mark: string): string[] {
+  const found: string[] = [];
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8');
+      const cgroup = readFileSync(`/proc/${pid}/mountinfo`, 'utf8');
+      if (Number(pid) === process.pid) continue;
+      if (command.includes(mark) || environment.includes(mark) || cgroup.includes(mark))
+        found.push(`${pid} ${command}`);
+    } catch {
+      // ended meanwhile
+    }
+  }
+  return found;
+}
+
+function cgroups(): string[] {
+  const found: string[] = [];
+  const walk = (path: string, depth: number): void => {
+    if (depth > 4) return;
+    for (const entry of readdirSync(path, { withFileTypes: true })) {
+      if (!entry.isDirectory()) continue;
+      if (entry.name.includes('microbosh')) found.push(`${path}/${entry.name}`);
+      walk(`${path}/${entry.name}`, depth + 1);
+    }
+  };
+  try {
+    walk('/sys/fs/cgroup', 0);
+  } catch {
+    // no cgroup file system here
+  }
+  return found.sort();
+}
+
+/** `mark` is a text that the command line, environment or mounts of every process of the VM contain: its root folder. */
+export async function hostSnapshot(mark: string): Promise<HostSnapshot> {
+  const [loops, links, namespaces, iptables, nft] = await Promise.all([
+    lines(['losetup', '-a']),
+    lines(['ip', '-o', 'link']),
+    lines(['ip', 'netns', 'list']),
+    lines(['iptables-save']),
+    lines(['nft', '-s', 'list', 'ruleset']),
+  ]);
+  return {
+    mounts: readFileSync('/proc/mounts', 'utf8').split('\n').filter(Boolean).sort(),
+    loops: loops.sort(),
+    links: links.map((line) => line.split(':')[1]?.trim() ?? line).sort(),
+    namespaces: namespaces.sort(),
+    processes: processes(mark),
+    firewall: [...rules(iptables), ...nft],
+    cgroups: cgroups(),
+  };
+}
