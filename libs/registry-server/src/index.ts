@@ -1,1 +1,15 @@
-export {};
+export * from './server.ts';
+export * from './errors.ts';
+export * from './registry.ts';
+export type { AdminCredential } from './access/admin-credentials.ts';
+export type { BoundListener, ListenerOptions, TlsMaterial } from './http/listener.ts';
+export type { InstanceAddresses, AddressCacheOptions } from './access/address-check.ts';
+export type { CertificateRule } from './access/gatekeeper.ts';
+export type { HttpLimits } from './http/limits.ts';
+export * from './http/limits.ts';
+export * from './access/passwords.ts';
+export * from './access/read-tokens.ts';
+export * from './crypto/keyring.ts';
+export * from './crypto/key-file.ts';
+export * from './ports/store.ts';
+export * from './adapters/sqlite/sqlite-store.ts';

@@ -1,0 +1,103 @@
+import { randomBytes } from 'node:crypto';
+import { fastify } from 'fastify';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { answerError, notFound } from './answers.ts';
+import { cleanPath } from './clean-path.ts';
+import type { RouteContext } from './context.ts';
+import { addInstanceRoutes } from './routes/instances.ts';
+import { addLeaseRoutes } from './routes/leases.ts';
+import { addOperationRoutes } from './routes/operations.ts';
+import { addSettingsRoutes } from './routes/settings.ts';
+import { addTokenRoutes } from './routes/tokens.ts';
+
+const SAFE_REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
+
+/** The HTTP application without a listener: routes, hooks, error answers, access log. */
+export async function buildApp(context: RouteContext, logger: Logger): Promise<FastifyInstance> {
+  const app = fastify({
+    bodyLimit: context.limits.bodyBytes,
+    rewriteUrl: (request) => cleanPath(request.url ?? '/'),
+    routerOptions: { maxParamLength: 4 * 255 },
+    genReqId: (request) => {
+      const given = request.headers['x-request-id'];
+      return typeof given === 'string' && SAFE_REQUEST_ID.test(given)
+        ? given
+        : randomBytes(9).toString('base64url');
+    },
+    // Malformed percent escapes and the like never reach a route.
+    frameworkErrors: (error, request, reply) => answerError(error, request, reply),
+  });
+  // Bodies are bytes: the original's clients send settings under any content type.
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.decorateRequest('identity', undefined);
+  app.decorateRequest('denied', undefined);
+
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'x-request-id': request.id,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+      'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    });
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    const route = request.routeOptions.url ?? 'none';
+    context.metrics.requests.inc({ route, method: request.method, status: reply.statusCode });
+    context.metrics.duration.observe({ route }, reply.elapsedTime / 1000);
+    const { params } = request;
+    logger.info(
+      {
+        requestId: request.id,
+        method: request.method,
+        route,
+        instanceId: typeof params === 'object' && params !== null && 'id' in params ? params.id : undefined,
+        status: reply.statusCode,
+        durationMs: Math.round(reply.elapsedTime * 100) / 100,
+        peer: request.socket.remoteAddress,
+        identity: request.identity && `${request.identity.kind}:${request.identity.name}`,
+        denied: request.denied,
+      },
+      'request',
+    );
+  });
+  app.setNotFoundHandler(notFound);
+  app.setErrorHandler((error, request, reply) => {
+    if (reply.statusCode >= 500 || !isClientFault(error)) {
+      logger.error({ requestId: request.id, err: describeError(error) }, 'request failed');
+    }
+    return answerError(error, request, reply);
+  });
+
+  addSettingsRoutes(app, context);
+  addTokenRoutes(app, context);
+  addLeaseRoutes(app, context);
+  addInstanceRoutes(app, context);
+  addOperationRoutes(app, context);
+  await app.ready();
+  return app;
+}
+
+function isClientFault(error: unknown): boolean {
+  return (
+    typeof error === 'object' &&
+    error !== null &&
+    'statusCode' in error &&
+    typeof error.statusCode === 'number' &&
+    error.statusCode < 500
+  );
+}
+
+/** Code, name and message of an error and its causes; no stack of ours, no value of a request. */
+function describeError(error: unknown): Record<string, unknown> {
+  if (!(error instanceof Error)) return { message: String(error) };
+  return {
+    type: error.name,
+    message: error.message,
+    ...('code' in error ? { code: error.code } : {}),
+    ...(error.cause === undefined ? {} : { cause: describeError(error.cause) }),
+    stack: error.stack?.split('\n').slice(1, 6),
+  };
+}
