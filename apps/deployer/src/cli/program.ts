@@ -4,6 +4,7 @@ import { addGlobalOptions } from './declare.ts';
 import type { Dispatch } from './declare.ts';
 import { declareDocumentCommands } from './document-commands.ts';
 import { declareEnvironmentCommands } from './environment-commands.ts';
+import { declareStemcellCommands } from './stemcell-commands.ts';
 
 /** The command line: names, arguments and options only. What a command does is imported when it runs. */
 export function buildProgram(version: string, dispatch: Dispatch): Command {
@@ -18,5 +19,6 @@ export function buildProgram(version: string, dispatch: Dispatch): Command {
   declareEnvironmentCommands(program, dispatch);
   declareDocumentCommands(program, dispatch);
   declareArtifactCommands(program, dispatch);
+  declareStemcellCommands(program, dispatch);
   return program;
 }

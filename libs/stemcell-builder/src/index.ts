@@ -1,0 +1,8 @@
+export {
+  buildStemcell,
+  type BuildProgress,
+  type BuiltStemcell,
+  type StemcellRequest,
+} from './build-stemcell.ts';
+export * from './errors.ts';
+export { iaasNames, isIaas, type Iaas } from './flavour.ts';
