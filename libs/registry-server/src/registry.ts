@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { Keyring, sealContext } from './crypto/keyring.ts';
+import { sealContext } from './crypto/keyring.ts';
+import type { Keyring } from './crypto/keyring.ts';
 import { KeyMissing } from './errors.ts';
 import type {
   ActivityDelta,

@@ -26,7 +26,9 @@ export async function buildApp(context: RouteContext, logger: Logger): Promise<F
         : randomBytes(9).toString('base64url');
     },
     // Malformed percent escapes and the like never reach a route.
-    frameworkErrors: (error, request, reply) => answerError(error, request, reply),
+    frameworkErrors: (error, request, reply) => {
+      answerError(error, request, reply);
+    },
   });
   // Bodies are bytes: the original's clients send settings under any content type.
   app.removeAllContentTypeParsers();

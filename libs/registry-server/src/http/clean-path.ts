@@ -25,6 +25,5 @@ const MAX_ID_BYTES = 255;
 /** 1 to 255 bytes of UTF-8 without control characters and slashes. */
 export function isInstanceId(id: string): boolean {
   if (id === '' || Buffer.byteLength(id) > MAX_ID_BYTES || !id.isWellFormed()) return false;
-  // eslint-disable-next-line no-control-regex -- control characters are what is refused here
   return !/[\u0000-\u001f\u007f/\\\u2028\u2029\ufffd]/.test(id);
 }

@@ -1,3 +1,4 @@
+import { TLSSocket } from 'node:tls';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Logger } from 'pino';
 import { parseAuthorization } from '../access/authorization-header.ts';
@@ -76,14 +77,8 @@ export function refuse(
 
 function certificateOf(request: FastifyRequest): ClientCertificate | undefined {
   const { socket } = request;
-  if (!('authorized' in socket) || socket.authorized !== true || !('getPeerCertificate' in socket)) {
-    return undefined;
-  }
-  if (typeof socket.getPeerCertificate !== 'function') return undefined;
-  const certificate: unknown = socket.getPeerCertificate();
-  if (typeof certificate !== 'object' || certificate === null || !('subject' in certificate))
-    return undefined;
-  const { subject } = certificate;
-  if (typeof subject !== 'object' || subject === null || !('CN' in subject)) return undefined;
-  return typeof subject.CN === 'string' ? { commonName: subject.CN } : undefined;
+  // Without a verified certificate `authorized` is false, whatever the client has sent.
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined;
+  const name = socket.getPeerCertificate().subject.CN;
+  return typeof name === 'string' ? { commonName: name } : undefined;
 }

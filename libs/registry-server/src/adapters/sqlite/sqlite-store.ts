@@ -20,6 +20,7 @@ import type {
   WriteCondition,
   WriteOutcome,
 } from '../../ports/store.ts';
+import { meetsCondition } from '../conditions.ts';
 import { CommitQueue, classifySqliteError, isLocked } from './commit-queue.ts';
 import { SQLITE_MIGRATIONS } from './sqlite-schema.ts';
 import {
@@ -32,8 +33,8 @@ import {
   toSettings,
   toSummary,
   toToken,
-} from './sqlite-rows.ts';
-import type { Row } from './sqlite-rows.ts';
+} from '../rows.ts';
+import type { Row } from '../rows.ts';
 
 export interface SqliteStoreOptions {
   /** File of the database; made with mode 0600 when absent. */
@@ -526,15 +527,6 @@ export class SqliteStore implements RegistryStore {
         return 0;
     }
   }
-}
-
-/** Whether the row, known by its current etag, is one that the caller wants to change. */
-export function meetsCondition(condition: WriteCondition, currentEtag: string | undefined): boolean {
-  const { ifMatch, ifNoneMatch } = condition;
-  const matches = (wanted: readonly string[] | '*') =>
-    currentEtag !== undefined && (wanted === '*' || wanted.includes(currentEtag));
-  if (ifMatch !== undefined && !matches(ifMatch)) return false;
-  return ifNoneMatch === undefined || !matches(ifNoneMatch);
 }
 
 function isNamed(

@@ -1,5 +1,4 @@
-import type { SQLOutputValue } from 'node:sqlite';
-import { StoreCorrupt } from '../../errors.ts';
+import { StoreCorrupt } from '../errors.ts';
 import type {
   ActivityDelta,
   InstanceSummary,
@@ -7,9 +6,10 @@ import type {
   LeaseRow,
   SealedSettings,
   TokenRow,
-} from '../../ports/store.ts';
+} from '../ports/store.ts';
 
-export type Row = Record<string, SQLOutputValue>;
+/** A row of either store; columns have the same names and types in both. */
+export type Row = Readonly<Record<string, unknown>>;
 
 export function text(row: Row, column: string): string {
   const value = row[column];
@@ -30,7 +30,7 @@ export function optionalInteger(row: Row, column: string): number | undefined {
 export function bytes(row: Row, column: string): Uint8Array {
   const value = row[column];
   if (!(value instanceof Uint8Array)) throw new StoreCorrupt(`Column ${column} does not hold bytes.`);
-  return value;
+  return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
 }
 
 export function toSettings(row: Row): SealedSettings {

@@ -1,0 +1,3 @@
+export * from './builders.ts';
+export * from './certificates.ts';
+export * from './postgres-server.ts';
