@@ -1,0 +1,45 @@
+import type { ReleaseJobEntry, ReleaseManifest, ReleasePackage } from '../release-model.ts';
+import type { YamlNode } from '../yaml/yaml-node.ts';
+import {
+  flag,
+  listOf,
+  parseArtifactDocument,
+  requiredText,
+  textsOf,
+  writtenText,
+} from './artifact-document.ts';
+
+/** Reads `release.MF` (reference create-env §6.3). Throws `ArtifactManifestInvalid`, `YamlSyntaxError`. */
+export function parseReleaseManifest(text: string, file: string): ReleaseManifest {
+  const root = parseArtifactDocument(text, file, 'go-yaml-v3');
+  const commitHash = writtenText(root, 'commit_hash');
+  const uncommittedChanges = flag(root, 'uncommitted_changes');
+  return {
+    name: requiredText(root, 'name'),
+    version: requiredText(root, 'version'),
+    ...(commitHash === '' ? {} : { commitHash }),
+    ...(uncommittedChanges === undefined ? {} : { uncommittedChanges }),
+    jobs: listOf(root, 'jobs').map(readJob),
+    packages: listOf(root, 'packages').map(readPackage),
+    compiledPackages: listOf(root, 'compiled_packages').map(readPackage),
+  };
+}
+
+function readJob(node: YamlNode): ReleaseJobEntry {
+  const version = writtenText(node, 'version');
+  return {
+    name: requiredText(node, 'name'),
+    version,
+    fingerprint: writtenText(node, 'fingerprint') || version,
+    sha1: writtenText(node, 'sha1'),
+  };
+}
+
+function readPackage(node: YamlNode): ReleasePackage {
+  const stemcell = writtenText(node, 'stemcell');
+  return {
+    ...readJob(node),
+    dependencies: textsOf(node, 'dependencies'),
+    ...(stemcell === '' ? {} : { stemcell }),
+  };
+}
