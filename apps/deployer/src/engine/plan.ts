@@ -1,0 +1,276 @@
+import type { JsonObject } from '@microbosh/errors';
+import { canonicalJson } from '../state/state-document.ts';
+import { currentDisk, currentStemcell } from '../state/environment-state.ts';
+import type { DiskRecord, EnvironmentState } from '../state/environment-state.ts';
+
+/** What a deploy wants to be true at its end; digests stand for content. */
+export interface DesiredEnvironment {
+  readonly group: string;
+  readonly stemcell: { readonly name: string; readonly version: string };
+  /** See `VmRecord.fingerprint`. */
+  readonly vmFingerprint: string;
+  readonly metadata: string;
+  readonly disk: { readonly sizeMiB: number; readonly cloudProperties: JsonObject } | undefined;
+  /** Digest of what the agent has to apply and start. */
+  readonly applied: string;
+  /** Digest of the whole deployment. */
+  readonly deployed: string;
+  readonly readiness: readonly string[];
+  readonly recreate: boolean;
+  readonly recreateDisk: boolean;
+}
+
+/** What the cloud and the agent say now. */
+export interface Observation {
+  /** The VM on record. */
+  readonly vm: 'none' | 'present' | 'absent' | 'unknown';
+  /** Of that VM. */
+  readonly agent: 'answers' | 'silent' | 'not-asked';
+  /** Why it is silent. */
+  readonly agentTrouble?: string;
+  /** Of the disks on record, by CID. */
+  readonly disks: Readonly<Record<string, 'present' | 'absent' | 'unknown'>>;
+}
+
+/** A disk on record, or the one that the step `create-disk` of the same plan makes. */
+export type DiskReference = { readonly cid: string } | 'new';
+
+export type Step =
+  | { readonly kind: 'delete-leftover-vm'; readonly vmCid: string }
+  | { readonly kind: 'create-stemcell'; readonly name: string; readonly version: string }
+  | { readonly kind: 'stop-instance'; readonly vmCid: string }
+  | { readonly kind: 'unmount-disks'; readonly vmCid: string }
+  | { readonly kind: 'delete-vm'; readonly vmCid: string; readonly reason: string }
+  | { readonly kind: 'create-vm'; readonly reason: string }
+  | { readonly kind: 'set-vm-metadata' }
+  | { readonly kind: 'wait-for-agent' }
+  | { readonly kind: 'create-disk'; readonly sizeMiB: number; readonly reason: string }
+  | { readonly kind: 'attach-disk'; readonly disk: DiskReference }
+  | { readonly kind: 'migrate-disk'; readonly from: string; readonly to: DiskReference }
+  | { readonly kind: 'promote-disk'; readonly disk: DiskReference }
+  | { readonly kind: 'detach-disk'; readonly diskCid: string }
+  | { readonly kind: 'prepare-instance'; readonly initialApply: boolean }
+  | { readonly kind: 'update-instance' }
+  | { readonly kind: 'wait-until-running' }
+  | { readonly kind: 'post-start' }
+  | { readonly kind: 'check-readiness'; readonly url: string }
+  | { readonly kind: 'record-deployment' }
+  | { readonly kind: 'delete-disk'; readonly diskCid: string; readonly reason: string }
+  | { readonly kind: 'delete-stemcell'; readonly stemcellCid: string };
+
+export type StepKind = Step['kind'];
+
+/** Why the plan cannot be made. */
+export interface PlanObstacle {
+  readonly obstacle: 'disk-lost';
+  readonly diskCid: string;
+}
+
+/** (what is wanted, what is on record, what is there) → steps. Pure: the same three always give the same plan. */
+export function planDeploy(
+  desired: DesiredEnvironment,
+  recorded: EnvironmentState,
+  observed: Observation,
+): readonly Step[] | PlanObstacle {
+  const disk = currentDisk(recorded);
+  if (desired.disk !== undefined && disk !== undefined && observed.disks[disk.cid] === 'absent') {
+    return { obstacle: 'disk-lost', diskCid: disk.cid };
+  }
+  const replace = reasonForNewVm(desired, recorded, observed);
+  const diskPlan = planDisk(desired, recorded, disk, replace !== undefined);
+  const update = replace !== undefined || diskPlan.touchesData || recorded.own.applied !== desired.applied;
+  const cleanUp = planCleanUp(desired, recorded, disk, diskPlan);
+  const unfinished = recorded.own.deployed !== desired.deployed || recorded.current_manifest_sha === '';
+
+  const steps: Step[] = recorded.own.leftover_vms.map((vmCid) => ({ kind: 'delete-leftover-vm', vmCid }));
+  if (findStemcell(desired, recorded) === undefined) {
+    steps.push({ kind: 'create-stemcell', ...desired.stemcell });
+  }
+  if (replace !== undefined) {
+    steps.push(...planRemoval(recorded, observed, replace));
+    steps.push(
+      { kind: 'create-vm', reason: replace },
+      { kind: 'set-vm-metadata' },
+      { kind: 'wait-for-agent' },
+    );
+    steps.push(...diskPlan.before, ...diskPlan.data);
+    steps.push({ kind: 'prepare-instance', initialApply: true }, { kind: 'update-instance' });
+  } else {
+    if (recorded.own.vm?.metadata !== desired.metadata) steps.push({ kind: 'set-vm-metadata' });
+    if (observed.agent !== 'answers' || recorded.own.vm?.ready === false)
+      steps.push({ kind: 'wait-for-agent' });
+    // What can be done while the service runs comes before it is stopped.
+    steps.push(...diskPlan.before);
+    if (update) {
+      steps.push({ kind: 'prepare-instance', initialApply: false });
+      steps.push({ kind: 'stop-instance', vmCid: recorded.current_vm_cid });
+      steps.push(...diskPlan.data, { kind: 'update-instance' });
+    }
+  }
+  if (update || unfinished) {
+    steps.push({ kind: 'wait-until-running' }, { kind: 'post-start' });
+    steps.push(...desired.readiness.map((url): Step => ({ kind: 'check-readiness', url })));
+    steps.push({ kind: 'record-deployment' });
+  }
+  return [...steps, ...cleanUp];
+}
+
+function findStemcell(desired: DesiredEnvironment, recorded: EnvironmentState) {
+  return recorded.stemcells?.find(
+    (known) => known.name === desired.stemcell.name && known.version === desired.stemcell.version,
+  );
+}
+
+function reasonForNewVm(
+  desired: DesiredEnvironment,
+  recorded: EnvironmentState,
+  observed: Observation,
+): string | undefined {
+  const vm = recorded.own.vm;
+  if (recorded.current_vm_cid === '') return 'there is none';
+  if (observed.vm === 'absent') return `VM '${recorded.current_vm_cid}' no longer exists`;
+  if (vm?.cid !== recorded.current_vm_cid) return 'what the VM was made from is not on record';
+  if (desired.recreate) return 'a new VM was asked for';
+  if (vm.fingerprint !== desired.vmFingerprint) {
+    return 'stemcell, networks, cloud properties or environment of the VM changed';
+  }
+  if (vm.gave_up) return 'its agent never answered';
+  if (vm.ready && observed.agent === 'silent') {
+    return `its agent no longer answers${observed.agentTrouble === undefined ? '' : ` (${observed.agentTrouble})`}`;
+  }
+  return undefined;
+}
+
+function planRemoval(recorded: EnvironmentState, observed: Observation, reason: string): Step[] {
+  const vmCid = recorded.current_vm_cid;
+  if (vmCid === '') return [];
+  if (observed.agent !== 'answers') return [{ kind: 'delete-vm', vmCid, reason }];
+  return [
+    { kind: 'stop-instance', vmCid },
+    { kind: 'unmount-disks', vmCid },
+    { kind: 'delete-vm', vmCid, reason },
+  ];
+}
+
+interface DiskPlan {
+  /** While the jobs may still run. */
+  readonly before: readonly Step[];
+  /** With the jobs stopped. */
+  readonly data: readonly Step[];
+  /** The jobs have to be stopped and started for it. */
+  readonly touchesData: boolean;
+  /** The disk on record that will serve after this plan. */
+  readonly kept: string | undefined;
+  /** Its content will have moved away. */
+  readonly movedFrom: string | undefined;
+}
+
+function planDisk(
+  desired: DesiredEnvironment,
+  recorded: EnvironmentState,
+  current: DiskRecord | undefined,
+  newVm: boolean,
+): DiskPlan {
+  const wanted = desired.disk;
+  const none: DiskPlan = {
+    before: [],
+    data: [],
+    touchesData: false,
+    kept: current?.cid,
+    movedFrom: undefined,
+  };
+  if (wanted === undefined) return none;
+  const candidate = recorded.disks?.find(
+    (disk) => recorded.own.disk_roles[disk.cid] === 'candidate' && isAsWanted(disk, wanted),
+  );
+  const target: DiskReference = candidate === undefined ? 'new' : { cid: candidate.cid };
+  const create = (reason: string): Step[] =>
+    candidate === undefined ? [{ kind: 'create-disk', sizeMiB: wanted.sizeMiB, reason }] : [];
+
+  if (current === undefined) {
+    return {
+      ...none,
+      before: [...create('there is none'), { kind: 'attach-disk', disk: target }],
+      data: [{ kind: 'promote-disk', disk: target }],
+      touchesData: true,
+      kept: candidate?.cid,
+    };
+  }
+  const mounted = !newVm && recorded.own.vm?.mounted_disk === current.cid;
+  const attach: Step[] = mounted ? [] : [{ kind: 'attach-disk', disk: { cid: current.cid } }];
+  if (isAsWanted(current, wanted) && !desired.recreateDisk) {
+    return { ...none, before: attach, touchesData: !mounted };
+  }
+  return {
+    before: [...attach, ...create(reasonForNewDisk(current, wanted)), { kind: 'attach-disk', disk: target }],
+    data: [
+      { kind: 'migrate-disk', from: current.cid, to: target },
+      { kind: 'promote-disk', disk: target },
+      { kind: 'detach-disk', diskCid: current.cid },
+    ],
+    touchesData: true,
+    kept: candidate?.cid,
+    movedFrom: current.cid,
+  };
+}
+
+function isAsWanted(
+  disk: DiskRecord,
+  wanted: { readonly sizeMiB: number; readonly cloudProperties: JsonObject },
+): boolean {
+  return (
+    disk.size === wanted.sizeMiB &&
+    canonicalJson(disk.cloud_properties ?? {}) === canonicalJson(wanted.cloudProperties)
+  );
+}
+
+function reasonForNewDisk(current: DiskRecord, wanted: { readonly sizeMiB: number }): string {
+  if (current.size !== wanted.sizeMiB)
+    return `its size changes from ${current.size} to ${wanted.sizeMiB} MiB`;
+  return 'its cloud properties changed, or a new one was asked for';
+}
+
+/** Last of all, when the new deployment is proven: nothing is deleted that a failed one would have needed. */
+function planCleanUp(
+  desired: DesiredEnvironment,
+  recorded: EnvironmentState,
+  current: DiskRecord | undefined,
+  diskPlan: DiskPlan,
+): Step[] {
+  const steps: Step[] = [];
+  for (const disk of recorded.disks ?? []) {
+    if (disk.cid === diskPlan.kept || (disk.cid === current?.cid && disk.cid !== diskPlan.movedFrom))
+      continue;
+    const reason = disk.cid === diskPlan.movedFrom ? 'its content was moved' : 'it is not in use';
+    steps.push({ kind: 'delete-disk', diskCid: disk.cid, reason });
+  }
+  const kept = findStemcell(desired, recorded);
+  for (const stemcell of recorded.stemcells ?? []) {
+    if (stemcell.id !== kept?.id) steps.push({ kind: 'delete-stemcell', stemcellCid: stemcell.cid });
+  }
+  return steps;
+}
+
+/** Steps that take the environment away, each of them harmless when its object is gone. */
+export function planDelete(
+  recorded: EnvironmentState,
+  observed: Observation,
+  keepDisk: boolean,
+): readonly Step[] {
+  const steps: Step[] = recorded.own.leftover_vms.map((vmCid) => ({ kind: 'delete-leftover-vm', vmCid }));
+  steps.push(...planRemoval(recorded, observed, 'the environment is deleted'));
+  const disk = currentDisk(recorded);
+  const others = (recorded.disks ?? []).filter((other) => other.cid !== disk?.cid);
+  if (!keepDisk && disk !== undefined) {
+    steps.push({ kind: 'delete-disk', diskCid: disk.cid, reason: 'the environment is deleted' });
+  }
+  const stemcell = currentStemcell(recorded);
+  if (stemcell !== undefined) steps.push({ kind: 'delete-stemcell', stemcellCid: stemcell.cid });
+  for (const other of others) {
+    steps.push({ kind: 'delete-disk', diskCid: other.cid, reason: 'it is not in use' });
+  }
+  for (const other of recorded.stemcells ?? []) {
+    if (other.id !== stemcell?.id) steps.push({ kind: 'delete-stemcell', stemcellCid: other.cid });
+  }
+  return steps;
+}
