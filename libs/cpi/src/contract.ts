@@ -96,6 +96,15 @@ export interface CpiExtensions {
    * creates its bridge). Undefined: the VM cannot reach this machine directly.
    */
   hostAddress?(context: CallContext, networks: NetworksSpec): Promise<string | undefined>;
+  /**
+   * The resource that an earlier create_* call with this token made and that still exists: how a deployer that lost the
+   * answer finds out what is there.
+   */
+  findByToken?(
+    context: CallContext,
+    kind: 'stemcell' | 'vm' | 'disk',
+    token: string,
+  ): Promise<string | undefined>;
   /** Last part of the VM's console output, for error messages and support bundles. */
   consoleLog?(context: CallContext, vmCid: string): Promise<string | undefined>;
 }

@@ -1,12 +1,12 @@
 import type { JsonObject } from '@microbosh/errors';
 import { canonicalJson } from '../state/state-document.ts';
 import { currentDisk, currentStemcell } from '../state/environment-state.ts';
-import type { DiskRecord, EnvironmentState } from '../state/environment-state.ts';
+import type { DiskRecord, EnvironmentState, StemcellRecord } from '../state/environment-state.ts';
 
 /** What a deploy wants to be true at its end; digests stand for content. */
 export interface DesiredEnvironment {
   readonly group: string;
-  readonly stemcell: { readonly name: string; readonly version: string };
+  readonly stemcell: { readonly name: string; readonly version: string; readonly digest: string };
   /** See `VmRecord.fingerprint`. */
   readonly vmFingerprint: string;
   readonly metadata: string;
@@ -55,7 +55,13 @@ export type Step =
   | { readonly kind: 'post-start' }
   | { readonly kind: 'check-readiness'; readonly url: string }
   | { readonly kind: 'record-deployment' }
-  | { readonly kind: 'delete-disk'; readonly diskCid: string; readonly reason: string }
+  | {
+      readonly kind: 'delete-disk';
+      readonly diskCid: string;
+      readonly reason: string;
+      /** It served until this plan. */
+      readonly inUse: boolean;
+    }
   | { readonly kind: 'delete-stemcell'; readonly stemcellCid: string };
 
 export type StepKind = Step['kind'];
@@ -82,10 +88,12 @@ export function planDeploy(
   const cleanUp = planCleanUp(desired, recorded, disk, diskPlan);
   const unfinished = recorded.own.deployed !== desired.deployed || recorded.current_manifest_sha === '';
 
-  const steps: Step[] = recorded.own.leftover_vms.map((vmCid) => ({ kind: 'delete-leftover-vm', vmCid }));
+  const steps: Step[] = [];
   if (findStemcell(desired, recorded) === undefined) {
-    steps.push({ kind: 'create-stemcell', ...desired.stemcell });
+    const { name, version } = desired.stemcell;
+    steps.push({ kind: 'create-stemcell', name, version });
   }
+  for (const vmCid of recorded.own.leftover_vms) steps.push({ kind: 'delete-leftover-vm', vmCid });
   if (replace !== undefined) {
     steps.push(...planRemoval(recorded, observed, replace));
     steps.push(
@@ -115,9 +123,17 @@ export function planDeploy(
   return [...steps, ...cleanUp];
 }
 
-function findStemcell(desired: DesiredEnvironment, recorded: EnvironmentState) {
+/** The stemcell in the cloud that was made from the wanted one. Records of create-env tell no digest. */
+export function findStemcell(
+  desired: Pick<DesiredEnvironment, 'stemcell'>,
+  recorded: EnvironmentState,
+): StemcellRecord | undefined {
+  const { name, version, digest } = desired.stemcell;
   return recorded.stemcells?.find(
-    (known) => known.name === desired.stemcell.name && known.version === desired.stemcell.version,
+    (known) =>
+      known.name === name &&
+      known.version === version &&
+      (recorded.own.stemcell_digests[known.cid] ?? digest) === digest,
   );
 }
 
@@ -190,20 +206,30 @@ function planDisk(
   if (current === undefined) {
     return {
       ...none,
-      before: [...create('there is none'), { kind: 'attach-disk', disk: target }],
-      data: [{ kind: 'promote-disk', disk: target }],
+      before: create('there is none'),
+      data: [
+        { kind: 'attach-disk', disk: target },
+        { kind: 'promote-disk', disk: target },
+      ],
       touchesData: true,
       kept: candidate?.cid,
     };
   }
   const mounted = !newVm && recorded.own.vm?.mounted_disk === current.cid;
-  const attach: Step[] = mounted ? [] : [{ kind: 'attach-disk', disk: { cid: current.cid } }];
+  // What is mounted where is not known after an interrupted mount or migration: begin with nothing mounted.
+  const attach: Step[] = [
+    ...(newVm ? [] : [{ kind: 'unmount-disks', vmCid: recorded.current_vm_cid } as const]),
+    { kind: 'attach-disk', disk: { cid: current.cid } },
+  ];
   if (isAsWanted(current, wanted) && !desired.recreateDisk) {
-    return { ...none, before: attach, touchesData: !mounted };
+    return { ...none, data: mounted ? [] : attach, touchesData: !mounted };
   }
+  const reason = reasonForNewDisk(current, wanted);
+  const attachTarget: Step = { kind: 'attach-disk', disk: target };
   return {
-    before: [...attach, ...create(reasonForNewDisk(current, wanted)), { kind: 'attach-disk', disk: target }],
+    before: mounted ? [...create(reason), attachTarget] : create(reason),
     data: [
+      ...(mounted ? [] : [...attach, attachTarget]),
       { kind: 'migrate-disk', from: current.cid, to: target },
       { kind: 'promote-disk', disk: target },
       { kind: 'detach-disk', diskCid: current.cid },
@@ -241,8 +267,9 @@ function planCleanUp(
   for (const disk of recorded.disks ?? []) {
     if (disk.cid === diskPlan.kept || (disk.cid === current?.cid && disk.cid !== diskPlan.movedFrom))
       continue;
-    const reason = disk.cid === diskPlan.movedFrom ? 'its content was moved' : 'it is not in use';
-    steps.push({ kind: 'delete-disk', diskCid: disk.cid, reason });
+    const inUse = disk.cid === diskPlan.movedFrom;
+    const reason = inUse ? 'its content was moved' : 'it is not in use';
+    steps.push({ kind: 'delete-disk', diskCid: disk.cid, reason, inUse });
   }
   const kept = findStemcell(desired, recorded);
   for (const stemcell of recorded.stemcells ?? []) {
@@ -262,12 +289,17 @@ export function planDelete(
   const disk = currentDisk(recorded);
   const others = (recorded.disks ?? []).filter((other) => other.cid !== disk?.cid);
   if (!keepDisk && disk !== undefined) {
-    steps.push({ kind: 'delete-disk', diskCid: disk.cid, reason: 'the environment is deleted' });
+    steps.push({
+      kind: 'delete-disk',
+      diskCid: disk.cid,
+      reason: 'the environment is deleted',
+      inUse: true,
+    });
   }
   const stemcell = currentStemcell(recorded);
   if (stemcell !== undefined) steps.push({ kind: 'delete-stemcell', stemcellCid: stemcell.cid });
   for (const other of others) {
-    steps.push({ kind: 'delete-disk', diskCid: other.cid, reason: 'it is not in use' });
+    steps.push({ kind: 'delete-disk', diskCid: other.cid, reason: 'it is not in use', inUse: false });
   }
   for (const other of recorded.stemcells ?? []) {
     if (other.id !== stemcell?.id) steps.push({ kind: 'delete-stemcell', stemcellCid: other.cid });

@@ -111,6 +111,8 @@ export const ownStateSchema = Type.Object({
   vm: Type.Optional(vmRecord),
   /** VMs that no longer serve and have to be deleted. */
   leftover_vms: Type.Array(text),
+  /** Digest of the tarball that a stemcell in the cloud was made from, by CID. */
+  stemcell_digests: Type.Record(Type.String(), text),
   disk_roles: Type.Record(Type.String(), diskRole),
   artifacts: Type.Array(artifactRecord),
   /** Digest of stemcell, releases and manifest of the last deploy that went through. */

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { isJsonObject } from '@microbosh/errors';
+import type { JsonObject } from '@microbosh/errors';
 import { Value } from 'typebox/value';
 import type { TSchema } from 'typebox';
 import { StateUnreadable } from '../errors.ts';
@@ -33,6 +34,7 @@ export function emptyOwnState(): OwnState {
     checksum: '',
     instance_id: randomUUID(),
     leftover_vms: [],
+    stemcell_digests: {},
     disk_roles: {},
     artifacts: [],
     stopped: false,
@@ -142,6 +144,13 @@ export function canonicalJson(value: unknown): string {
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)))
       : inner,
   );
+}
+
+/** The value as JSON has it: without undefined members. */
+export function plainJson(value: object): JsonObject {
+  const copy: unknown = JSON.parse(JSON.stringify(value));
+  if (!isJsonObject(copy)) throw new Error('not a JSON object');
+  return copy;
 }
 
 export function digestOf(value: unknown): string {

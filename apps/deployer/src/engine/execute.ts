@@ -1,0 +1,117 @@
+import type { StageScope } from '../events/event-bus.ts';
+import type { DeployRun } from './deploy-run.ts';
+import type { Step } from './plan.ts';
+import {
+  attachDisk,
+  createDisk,
+  deleteDisk,
+  detachDisk,
+  migrateDisk,
+  promoteDisk,
+} from './steps/disk-steps.ts';
+import {
+  checkReadiness,
+  deleteStemcell,
+  postStart,
+  prepareInstance,
+  recordDeployment,
+  updateInstance,
+  waitUntilRunning,
+} from './steps/instance-steps.ts';
+import {
+  createStemcell,
+  createVm,
+  deleteVm,
+  setVmMetadata,
+  stopInstance,
+  unmountDisks,
+  waitForVm,
+} from './steps/vm-steps.ts';
+
+/** Carries out a plan of a deploy. Stemcells are handled outside of the stage, as the original shows it. */
+export async function executeDeploy(run: DeployRun, steps: readonly Step[], deployed: string): Promise<void> {
+  const { name, version } = run.inputs.stemcell;
+  await run.events.step(`Uploading stemcell '${name}/${version}'`, async (step) => {
+    if (steps.some((candidate) => candidate.kind === 'create-stemcell')) await createStemcell(run, step);
+    else step.skip('Stemcell already uploaded');
+  });
+  const inStage = steps.filter((step) => step.kind !== 'create-stemcell' && step.kind !== 'delete-stemcell');
+  if (inStage.length > 0) {
+    // From here on a run that fails must never count as deployed.
+    await run.store.update({
+      current_manifest_sha: '',
+      releases: [],
+      current_release_ids: [],
+      own: { deployed: undefined },
+    });
+    await run.events.stage('deploying', async (stage) => {
+      for (const step of inStage) {
+        run.effects.throwIfCancelled();
+        await executeStep(run, step, stage, deployed);
+      }
+    });
+  }
+  for (const step of steps) {
+    if (step.kind === 'delete-stemcell') {
+      await deleteStemcell(run, step.stemcellCid, 'unused stemcell', run.events);
+    }
+  }
+}
+
+/** Carries out a plan of delete-env. */
+export async function executeDelete(run: DeployRun, steps: readonly Step[]): Promise<void> {
+  await run.events.stage('deleting deployment', async (stage) => {
+    for (const step of steps) {
+      run.effects.throwIfCancelled();
+      await executeStep(run, step, stage, '');
+    }
+  });
+}
+
+async function executeStep(run: DeployRun, step: Step, stage: StageScope, deployed: string): Promise<void> {
+  switch (step.kind) {
+    case 'create-stemcell':
+      return stage.step('Uploading stemcell', (scope) => createStemcell(run, scope));
+    case 'delete-leftover-vm':
+    case 'delete-vm':
+      return stage.step(`Deleting VM '${step.vmCid}'`, (scope) => deleteVm(run, step.vmCid, scope));
+    case 'stop-instance':
+      return stopInstance(run, stage);
+    case 'unmount-disks':
+      return unmountDisks(run, stage);
+    case 'create-vm':
+      return createVm(run, stage);
+    case 'set-vm-metadata':
+      return setVmMetadata(run);
+    case 'wait-for-agent':
+      return waitForVm(run, stage);
+    case 'create-disk':
+      return createDisk(run, stage);
+    case 'attach-disk':
+      return attachDisk(run, step.disk, stage);
+    case 'migrate-disk':
+      return migrateDisk(run, step.from, step.to, stage);
+    case 'promote-disk':
+      return promoteDisk(run, step.disk);
+    case 'detach-disk':
+      return detachDisk(run, step.diskCid, stage);
+    case 'prepare-instance':
+      return prepareInstance(run, step.initialApply, stage);
+    case 'update-instance':
+      return updateInstance(run, stage);
+    case 'wait-until-running':
+      return waitUntilRunning(run, stage);
+    case 'post-start':
+      return postStart(run, stage);
+    case 'check-readiness':
+      return checkReadiness(run, step.url, stage);
+    case 'record-deployment':
+      return recordDeployment(run, deployed);
+    case 'delete-disk':
+      return deleteDisk(run, step.diskCid, step.inUse ? 'disk' : 'unused disk', stage);
+    case 'delete-stemcell':
+      return deleteStemcell(run, step.stemcellCid, 'stemcell', stage);
+    default:
+      return step satisfies never;
+  }
+}

@@ -1,0 +1,261 @@
+import { Agent, request } from 'undici';
+import type { ApplySpec, ReadinessCheck } from '@microbosh/spec';
+import { messageChain } from '@microbosh/errors';
+import { randomUUID } from 'node:crypto';
+import { InstanceNotRunning, ServiceNotReady } from '../../errors.ts';
+import type { StageScope } from '../../events/event-bus.ts';
+import type { AgentSession, CompiledPackageRef } from '../../ports/agent.ts';
+import type { InstancePackage } from '../../ports/instance-content.ts';
+import type { DeployRun } from '../deploy-run.ts';
+import { isGone } from '../effects.ts';
+
+/** Puts everything that the apply spec will refer to onto the VM. The jobs may still run. */
+export async function prepareInstance(
+  run: DeployRun,
+  initialApply: boolean,
+  stage: StageScope,
+): Promise<void> {
+  const agent = await run.agent();
+  const { inputs } = run;
+  if (initialApply) {
+    await run.effects.change('agent:apply', { initial: true }, async () => {
+      await agent.apply({ ...specHead(run), networks: inputs.networks, packages: {} }, run.signal);
+      await agent.getState(run.signal);
+    });
+  }
+  const rendered = await stage.step('Rendering job templates', async () => {
+    const templates = await inputs.content.render(run.vm.address);
+    const archive = await agent.uploadBlob(templates.archivePath, run.signal);
+    return { archive, jobs: templates.jobs };
+  });
+  const done = new Map<string, CompiledPackageRef>();
+  for (const pkg of inputs.content.packages) {
+    run.effects.throwIfCancelled();
+    done.set(pkg.name, await preparePackage(run, agent, pkg, done, stage));
+  }
+  run.prepared = { ...rendered, packages: Object.fromEntries(done) };
+}
+
+async function preparePackage(
+  run: DeployRun,
+  agent: AgentSession,
+  pkg: InstancePackage,
+  done: ReadonlyMap<string, CompiledPackageRef>,
+  stage: StageScope,
+): Promise<CompiledPackageRef> {
+  const named = { name: pkg.name, version: pkg.fingerprint };
+  return stage.step(`Compiling package '${pkg.name}/${pkg.fingerprint}'`, async (step) => {
+    const onVm = run.vm.packages[pkg.key];
+    if (onVm !== undefined) {
+      step.skip('Package already compiled');
+      return { ...named, ...onVm };
+    }
+    const ready = pkg.isCompiled ? await pkg.archive() : await run.compiledPackages.find(pkg.key);
+    if (ready !== undefined) {
+      step.skip('Package already compiled');
+      step.progress({ message: 'uploading' });
+      const blob = await agent.uploadBlob(ready.path, run.signal);
+      return remember(run, pkg, { ...named, ...blob });
+    }
+    step.progress({ message: 'uploading' });
+    const source = await pkg.archive();
+    const blob = await agent.uploadBlob(source.path, run.signal);
+    step.progress({ message: 'compiling' });
+    const dependencies = Object.fromEntries(pkg.dependencies.map((name) => [name, dependency(done, name)]));
+    const compiled = await agent.compilePackage(
+      { ...named, blob: { blobstore_id: blob.blobstore_id, sha1: blob.sha1 } },
+      dependencies,
+      run.signal,
+    );
+    await run.compiledPackages
+      .keep(pkg.key, compiled.sha1, (path) => agent.downloadBlob(compiled, path, run.signal))
+      // A package that cannot be kept is compiled again on the next VM: slower, not wrong.
+      .catch((error: unknown) =>
+        run.events.message(
+          `Package '${pkg.name}' could not be kept for later: ${messageChain(error).join(': ')}`,
+          { level: 'warning' },
+        ),
+      );
+    return remember(run, pkg, { ...named, ...compiled });
+  });
+}
+
+async function remember(
+  run: DeployRun,
+  pkg: InstancePackage,
+  ref: CompiledPackageRef,
+): Promise<CompiledPackageRef> {
+  const { blobstore_id, sha1 } = ref;
+  await run.updateVm({ packages: { ...run.vm.packages, [pkg.key]: { blobstore_id, sha1 } } });
+  return ref;
+}
+
+function dependency(done: ReadonlyMap<string, CompiledPackageRef>, name: string): CompiledPackageRef {
+  const found = done.get(name);
+  if (found === undefined) throw new Error(`package '${name}' is needed before it is compiled`);
+  return found;
+}
+
+function specHead(run: DeployRun) {
+  const { deployment, group } = run.inputs;
+  return {
+    deployment,
+    name: group,
+    index: 0,
+    id: '0',
+    az: 'unknown',
+    configuration_hash: 'unused-configuration-hash',
+  };
+}
+
+export async function updateInstance(run: DeployRun, stage: StageScope): Promise<void> {
+  const { prepared } = run;
+  if (prepared === undefined) throw new Error('the instance was not prepared');
+  const agent = await run.agent();
+  const { group, networks } = run.inputs;
+  await stage.step(`Updating instance '${group}/0'`, async () => {
+    const spec: ApplySpec = {
+      ...specHead(run),
+      networks,
+      job: {
+        name: group,
+        templates: prepared.jobs.map(({ name, version }) => ({ name, version, sha1: '', blobstore_id: '' })),
+      },
+      packages: prepared.packages,
+      rendered_templates_archive: prepared.archive,
+    };
+    await run.effects.change('agent:apply', { digest: run.inputs.content.digest }, async () => {
+      await agent.stop(run.signal);
+      await agent.apply(spec, run.signal);
+      await agent.runScript('pre-start', run.signal);
+      await agent.start(run.signal);
+    });
+    await run.store.update({ own: { applied: run.inputs.content.digest, stopped: false } });
+  });
+}
+
+export async function waitUntilRunning(run: DeployRun, stage: StageScope): Promise<void> {
+  const agent = await run.agent();
+  await stage.step(`Waiting for instance '${run.group}/0' to be running`, async (step) => {
+    await run.pause(run.limits.watchMinMs).catch(() => run.effects.throwIfCancelled());
+    const deadline = Date.now() + run.limits.watchMaxMs - run.limits.watchMinMs;
+    for (let pauseMs = 100; ; pauseMs = Math.min(1_000, pauseMs * 1.5)) {
+      run.effects.throwIfCancelled();
+      const { jobState } = await agent.getState(run.signal);
+      if (jobState === 'running') return;
+      step.progress({ message: `the jobs are '${jobState}'` });
+      if (Date.now() >= deadline) {
+        throw new InstanceNotRunning(`Received non-running job state: '${jobState}'`, {
+          details: { jobState },
+          advice: `Look at the logs of the jobs: microbosh logs MANIFEST. The time is update.update_watch_time of the manifest.`,
+        });
+      }
+      await run.pause(pauseMs).catch(() => run.effects.throwIfCancelled());
+    }
+  });
+}
+
+export async function postStart(run: DeployRun, stage: StageScope): Promise<void> {
+  const agent = await run.agent();
+  await stage.step(`Running the post-start scripts '${run.group}/0'`, () =>
+    agent.runScript('post-start', run.signal),
+  );
+}
+
+export async function checkReadiness(run: DeployRun, url: string, stage: StageScope): Promise<void> {
+  const check = run.inputs.readiness.find((candidate) => candidate.url === url);
+  if (check === undefined) throw new Error(`no readiness check for '${url}'`);
+  await stage.step(`Waiting for the service at '${url}'`, async (step) => {
+    const dispatcher = new Agent({
+      connect: { timeout: 5_000, ...(check.ca === undefined ? {} : { ca: check.ca }) },
+    });
+    const deadline = Date.now() + check.timeoutMs;
+    let last = '';
+    try {
+      for (;;) {
+        run.effects.throwIfCancelled();
+        const answer = await probe(check, dispatcher, run.signal);
+        if (answer === undefined) return;
+        if (answer !== last) step.progress({ message: answer });
+        last = answer;
+        if (Date.now() >= deadline) break;
+        await run.pause(250).catch(() => run.effects.throwIfCancelled());
+      }
+    } finally {
+      await dispatcher.close();
+    }
+    throw new ServiceNotReady(
+      `The service at '${url}' is not ready after ${check.timeoutMs / 1000} s: ${last}`,
+      {
+        details: { url },
+        advice:
+          'The jobs run; look at their logs (microbosh logs MANIFEST) and at readiness in the manifest.',
+      },
+    );
+  });
+}
+
+/** Undefined: ready. Otherwise what was seen. */
+async function probe(
+  check: ReadinessCheck,
+  dispatcher: Agent,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  try {
+    const response = await request(check.url, {
+      dispatcher,
+      headersTimeout: 10_000,
+      bodyTimeout: 10_000,
+      signal,
+    });
+    await response.body.dump();
+    return response.statusCode === check.expectStatus
+      ? undefined
+      : `it answers with HTTP status ${response.statusCode} instead of ${check.expectStatus}`;
+  } catch (error) {
+    return messageChain(error).join(': ') || 'it cannot be reached';
+  }
+}
+
+/** Last write of a deploy that went through. */
+export async function recordDeployment(run: DeployRun, deployed: string): Promise<void> {
+  const releases = run.inputs.releases.map((release) => ({ id: randomUUID(), ...release }));
+  await run.store.update({
+    current_manifest_sha: run.inputs.manifestSha,
+    releases,
+    current_release_ids: releases.map((release) => release.id),
+    own: {
+      deployed,
+      deployed_at: new Date().toISOString(),
+      deployment: run.inputs.deployment,
+      group: run.inputs.group,
+    },
+  });
+}
+
+export async function deleteStemcell(
+  run: DeployRun,
+  stemcellCid: string,
+  wording: 'stemcell' | 'unused stemcell',
+  scope: StageScope,
+): Promise<void> {
+  if (stemcellCid === '') throw new Error('a stemcell without CID is never deleted');
+  await scope.step(`Deleting ${wording} '${stemcellCid}'`, async (step) => {
+    await run.effects.change('delete_stemcell', { stemcell_cid: stemcellCid }, async (context) => {
+      try {
+        await run.cloud.deleteStemcell(context, stemcellCid);
+      } catch (error) {
+        if (!isGone(error)) throw error;
+        step.skip('Stemcell not found');
+      }
+    });
+    const record = run.state.stemcells?.find((stemcell) => stemcell.cid === stemcellCid);
+    const digests = { ...run.state.own.stemcell_digests };
+    delete digests[stemcellCid];
+    await run.store.update({
+      stemcells: (run.state.stemcells ?? []).filter((stemcell) => stemcell.cid !== stemcellCid),
+      ...(record?.id === run.state.current_stemcell_id ? { current_stemcell_id: '' } : {}),
+      own: { stemcell_digests: digests },
+    });
+  });
+}
