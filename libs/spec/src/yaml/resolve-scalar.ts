@@ -58,7 +58,8 @@ function resolveGo(text: string, words: ReadonlyMap<string, ResolvedScalar>): Re
   if (word !== undefined) return word;
   const first = text.charAt(0);
   if (first === '.') {
-    return /^\.[0-9]+(?:[eE][-+]?[0-9]+)?$/.test(text) ? goFloat(text, text) : string(text);
+    const float = /^\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?$/.test(text);
+    return float ? goFloat(text.replaceAll('_', ''), text) : string(text);
   }
   if (!/^[-+0-9]/.test(text) || isTimestamp(text)) return string(text);
   const plain = text.replaceAll('_', '');
