@@ -23,6 +23,8 @@ export * from './ops/op-path.ts';
 export * from './ops/ops-file.ts';
 export * from './state/deployment-state.ts';
 export * from './state/legacy-deployments.ts';
+export * from './variables/check-variables.ts';
+export * from './variables/rotate-variables.ts';
 export * from './variables/variable-definitions.ts';
 export * from './variables/variable-errors.ts';
 export { readStaticVariables, splitAssignment, type VariableSources } from './variables/variable-sources.ts';
