@@ -212,24 +212,27 @@ class Composer {
     this.#openAnchor(event);
     const node = mappingNode(this.#placeAt(event.start));
     this.#lastOffset = event.start;
+    const own = new Set<string>();
     while (this.#events[this.#next]?.type !== EVENT_ID.POP) {
       const keyEvent = this.#events[this.#next];
       const key = this.#node();
       const value = this.#node();
-      if (keyEvent?.type === EVENT_ID.SCALAR && this.#isMergeKey(keyEvent)) this.#merge(node, value);
-      else this.#put(node, key, value);
+      if (keyEvent?.type === EVENT_ID.SCALAR && this.#isMergeKey(keyEvent)) this.#merge(node, value, own);
+      else this.#put(node, key, value, own);
     }
     this.#next += 1;
     return this.#anchored(event, node);
   }
 
-  #put(mapping: YamlMapping, key: YamlNode, value: YamlNode): void {
+  /** `own`: keys that the mapping itself has, apart from merged ones. */
+  #put(mapping: YamlMapping, key: YamlNode, value: YamlNode, own: Set<string>): void {
     if (key.kind !== 'scalar')
       throw this.#error('Invalid map key: a map or a list cannot be a key', key.place);
     const identity = keyIdentity(key);
-    if (this.#dialect !== 'go-yaml-v2' && mapping.entries.has(identity)) {
+    if (this.#dialect !== 'go-yaml-v2' && own.has(identity)) {
       throw this.#error(`Map has the key '${String(key.value)}' twice`, key.place);
     }
+    own.add(identity);
     mapping.entries.set(identity, { key, value });
   }
 
@@ -239,14 +242,18 @@ class Composer {
     return tag === `${STANDARD_TAG}merge` && this.#text(event) === '<<';
   }
 
-  /** Merged pairs take effect where `<<` stands: they beat the keys before it and yield to the keys after it. */
-  #merge(mapping: YamlMapping, value: YamlNode): void {
+  /**
+   * Merged pairs take effect where `<<` stands: they beat the keys before it and yield to the keys after it. Only
+   * yaml.v3 lets the mapping's own keys win always.
+   */
+  #merge(mapping: YamlMapping, value: YamlNode, own: ReadonlySet<string>): void {
     const sources = value.kind === 'sequence' ? [...value.items].reverse() : [value];
     for (const source of sources) {
       if (source.kind !== 'mapping') {
         throw this.#error('Map merge requires map or sequence of maps as the value', value.place);
       }
       for (const [identity, entry] of source.entries) {
+        if (this.#dialect === 'go-yaml-v3' && own.has(identity)) continue;
         mapping.entries.set(identity, { key: entry.key, value: cloneNode(entry.value) });
       }
     }
