@@ -1,1 +1,2 @@
-export {};
+export { createLocalCpi, LocalCpi } from './local-cpi.ts';
+export { defaultRootDir } from './local-config.ts';

@@ -107,6 +107,8 @@ export interface CpiExtensions {
   ): Promise<string | undefined>;
   /** Last part of the VM's console output, for error messages and support bundles. */
   consoleLog?(context: CallContext, vmCid: string): Promise<string | undefined>;
+  /** Ends the use of this object: gives back what `hostAddress` made ready and no VM uses. */
+  dispose?(): Promise<void>;
 }
 
 /** Configuration of a CPI: the document `cpi.json` (`cloud.plugin`, `cloud.properties`). */

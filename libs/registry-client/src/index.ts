@@ -1,1 +1,2 @@
-export {};
+export * from './registry-client.ts';
+export * from './registry-errors.ts';

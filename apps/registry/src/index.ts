@@ -1,3 +1,0 @@
-export { runCli } from './cli.ts';
-export { loadConfig, parseConfig } from './config/load.ts';
-export { ConfigDocument } from './config/schema.ts';

@@ -1,4 +1,0 @@
-import process from 'node:process';
-import { runCli } from './cli.ts';
-
-process.exitCode = await runCli(process.argv.slice(2), process);

@@ -1,0 +1,107 @@
+/**
+ * Set-up of a VM's namespaces, run by bash inside of them as the later PID 1. The environment carries:
+ * VM_ROOT (root directory), VM_USR_UPPER and VM_USR_WORK (overlay of the host's /usr), VM_HOSTNAME, VM_NODES (one
+ * `name major minor link` per line), VM_KIND. It waits for a line on standard input, which says that the network cards
+ * are there; end of file means that the caller is gone, and nothing is started.
+ */
+export const setupScript = String.raw`set -euo pipefail
+fail() { echo "microbosh: $1" >&2; exit 1; }
+root=$VM_ROOT
+
+mount --make-rprivate /
+mount --bind "$root" "$root"
+if [ "$VM_KIND" = host-rootfs ]; then
+  if ! mount -t overlay overlay -o "lowerdir=/usr,upperdir=$VM_USR_UPPER,workdir=$VM_USR_WORK" "$root/usr" 2>/dev/null; then
+    # The upper directory lies on a file system that cannot be one: changes below /usr live until the next boot.
+    mount -t tmpfs -o mode=0755,size=512m tmpfs "$root/mnt"
+    mkdir "$root/mnt/upper" "$root/mnt/work"
+    mount -t overlay overlay -o "lowerdir=/usr,upperdir=$root/mnt/upper,workdir=$root/mnt/work" "$root/usr" \
+      || fail 'overlayfs cannot be mounted'
+  fi
+fi
+
+mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
+mount -t sysfs -o nosuid,nodev,noexec,ro sysfs "$root/sys"
+mount -t tmpfs -o nosuid,mode=0755,size=16m tmpfs "$root/dev"
+mkdir -m 0755 "$root/dev/pts" "$root/dev/shm" "$root/dev/disk" "$root/dev/disk/by-id"
+mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
+mount -t tmpfs -o nosuid,nodev,mode=1777,size=64m tmpfs "$root/dev/shm"
+mount -t tmpfs -o nosuid,nodev,mode=0755,size=64m tmpfs "$root/run"
+mkdir -m 1777 "$root/run/lock"
+while read -r name major minor; do mknod -m 0666 "$root/dev/$name" c "$major" "$minor"; done <<'NODES'
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+NODES
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s /proc/self/fd/0 "$root/dev/stdin"
+ln -s /proc/self/fd/1 "$root/dev/stdout"
+ln -s /proc/self/fd/2 "$root/dev/stderr"
+while read -r name major minor link; do
+  [ -n "$name" ] || continue
+  mknod -m 0600 "$root/dev/$name" b "$major" "$minor"
+  ln -s "../../$name" "$root/dev/disk/by-id/$link"
+done <<< "$VM_NODES"
+
+# What belongs to the machine and not to the VM.
+for file in kcore kmsg sysrq-trigger timer_list; do
+  [ ! -e "$root/proc/$file" ] || mount --bind "$root/dev/null" "$root/proc/$file"
+done
+mount --bind "$root/proc/sys" "$root/proc/sys"
+mount -o remount,bind,ro "$root/proc/sys"
+
+hostname "$VM_HOSTNAME" 2>/dev/null || echo "$VM_HOSTNAME" > /proc/sys/kernel/hostname
+read -r _ || fail 'the caller ended before the VM was started'
+
+cd "$root"
+mkdir -p .old-root
+pivot_root . .old-root
+cd /
+umount -l /.old-root
+rmdir /.old-root
+exec < /dev/null
+if [ "$VM_KIND" = rootfs ]; then
+  exec env -i container=microbosh MICROBOSH_LOCAL_VM="$MICROBOSH_LOCAL_VM" PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init
+fi
+dropped=-sys_time,-sys_module,-sys_boot,-sys_rawio,-syslog
+exec env -i MICROBOSH_LOCAL_VM="$MICROBOSH_LOCAL_VM" PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 \
+  setpriv --bounding-set "$dropped" --inh-caps "$dropped" /bin/bash --norc --noprofile /var/vcap/bosh/bin/init
+`;
+
+/**
+ * PID 1 of a host-rootfs VM: starts the agent again whenever it ends, reaps what others leave (bash does so by itself),
+ * and on SIGTERM ends everything within ten seconds, file systems included.
+ */
+export const initScript = String.raw`#!/bin/bash
+# PID 1: keeps the agent running and reaps. SIGTERM powers the VM off.
+stopping=
+agent=
+trap 'stopping=1; [ -z "$agent" ] || kill -TERM "$agent" 2>/dev/null' TERM INT
+trap '' HUP
+mkdir -p /var/vcap/bosh/log
+while [ -z "$stopping" ]; do
+  /var/vcap/bosh/bin/microbosh-agent -P ubuntu -C /var/vcap/bosh/agent.json -b /var/vcap -M builtin &
+  agent=$!
+  while kill -0 "$agent" 2>/dev/null && [ -z "$stopping" ]; do wait "$agent"; done
+  [ -n "$stopping" ] || sleep 1
+done
+kill -TERM -1 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  others=$(grep -c -v -x 1 <(cd /proc && printf '%s\n' [0-9]*))
+  [ "$others" -gt 3 ] || break
+  sleep 0.2
+done
+kill -KILL -1 2>/dev/null
+sync
+exit 0
+`;
+
+/** Starts the agent of the light stemcell; a stemcell may bring its own. */
+export const agentWrapper = String.raw`#!/bin/sh
+export NODE_COMPILE_CACHE=/var/vcap/bosh/cache
+exec /var/vcap/bosh/bin/node /var/vcap/bosh/bin/microbosh-agent.mjs "$@"
+`;
