@@ -7,9 +7,16 @@ export type { InstanceAddresses, AddressCacheOptions } from './access/address-ch
 export type { CertificateRule } from './access/gatekeeper.ts';
 export type { HttpLimits } from './http/limits.ts';
 export * from './http/limits.ts';
+export { TrustedProxies } from './access/client-address.ts';
+export type { FailedLoginLimit } from './access/failed-logins.ts';
 export * from './access/passwords.ts';
 export * from './access/read-tokens.ts';
 export * from './crypto/keyring.ts';
 export * from './crypto/key-file.ts';
 export * from './ports/store.ts';
 export * from './adapters/sqlite/sqlite-store.ts';
+export * from './crypto/rotate.ts';
+export * from './transfer/snapshot-file.ts';
+export * from './transfer/reseal.ts';
+export * from './transfer/original-dump.ts';
+export * from './transfer/original-import.ts';

@@ -36,7 +36,7 @@ export interface SshTunnel {
 interface CloudCommon {
   /** Properties of the CPI (job). For a built-in plug-in this is `cloud.properties` of cpi.json. */
   readonly properties: JsonObject;
-  /** `https://user:password@host:port`; absent: generated per deployment. */
+  /** `https://user:password@host:port`; absent: generated per deployment. Host 0.0.0.0: the VM's address, once known. */
   readonly mbus?: string;
   /** PEM trust anchor for the agent's endpoint; absent: generated per deployment. */
   readonly mbusCa?: string;
@@ -66,6 +66,24 @@ export interface ReadinessCheck {
   readonly timeoutMs: number;
 }
 
+/** What only the micro front end has: where the apply spec comes from is the one step that looks at it. */
+export interface MicroModel {
+  /** `aws`, `openstack`, `vcloud`, `vsphere`, … as the manifest names it. */
+  readonly plugin: string;
+  /** `apply_spec` of the manifest. */
+  readonly applySpec: { readonly agent: JsonObject; readonly properties: JsonObject };
+  /** `cloud.properties` after the defaults. */
+  readonly cloudProperties: JsonObject;
+  /** Where operators reach the VM: vip, else ip; absent when only the cloud knows it. */
+  readonly clientServicesIp?: string;
+  /** Where agents of other VMs reach it; absent when only the cloud knows it. */
+  readonly agentServicesIp?: string;
+  /** Image that exists in the cloud, used when no stemcell is given. */
+  readonly imageId?: string;
+  /** `cloud.provider.path`: an external CPI executable. */
+  readonly cpiPath?: string;
+}
+
 /** What both front ends (create-env manifest, micro_bosh.yml) are translated to, and what the engine deploys. */
 export interface DeploymentModel {
   readonly name: string;
@@ -90,4 +108,6 @@ export interface DeploymentModel {
   readonly readiness: readonly ReadinessCheck[];
   /** SHA-512 (hex) of the evaluated manifest in canonical form. */
   readonly manifestSha: string;
+  /** Present exactly when `source` is `micro`. */
+  readonly micro?: MicroModel;
 }

@@ -45,9 +45,11 @@ export interface EvaluatedManifest {
   readonly missing: readonly MissingReference[];
   /** Names that were generated and stored by this evaluation. */
   readonly generated: readonly string[];
-  /** The `variables` section before values were found. */
+  /** The `variables` section before values were found; references in its options are replaced. */
   readonly definitions: readonly VariableDefinition[];
-  toJson(): Json;
+  /** Value of a variable; `stored`: it comes from the vars-store, so it was generated. */
+  readonly variable: (name: string) => { readonly value: YamlNode; readonly stored: boolean } | undefined;
+  readonly toJson: () => Json;
 }
 
 /**
@@ -80,6 +82,7 @@ export async function evaluateManifest(input: EvaluateManifestInput): Promise<Ev
     missing,
     generated: resolver.generated,
     definitions,
+    variable: (name) => resolver.peek(name),
     toJson: () => toJson(root),
   };
 }

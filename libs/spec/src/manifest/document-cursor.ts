@@ -88,8 +88,16 @@ export class DocumentCursor {
   }
 
   fail(message: string, suggestion?: string): void {
+    this.#note('error', message, suggestion);
+  }
+
+  warn(message: string, suggestion?: string): void {
+    this.#note('warning', message, suggestion);
+  }
+
+  #note(severity: ManifestProblem['severity'], message: string, suggestion: string | undefined): void {
     this.#problems.push({
-      severity: 'error',
+      severity,
       message,
       position: positionOf(this.#nearest),
       path: this.path,

@@ -8,7 +8,6 @@ import type {
   DeploymentModel,
   JobRef,
   PersistentDiskModel,
-  ReadinessCheck,
   ReleaseCloud,
   ReleaseRef,
   SshTunnel,
@@ -20,6 +19,8 @@ import { createEnvManifestSchema } from './create-env-schema.ts';
 import { DocumentCursor } from './document-cursor.ts';
 import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { isArtifactUrl, isHttpUrl, resolvePath, resolveUrl, type PathContext } from './resolve-url.ts';
+import { readPem } from './read-pem.ts';
+import { readReadiness } from './read-readiness.ts';
 import { suggest } from './suggest.ts';
 import { readGroupNetworks, readNetworks } from './translate-networks.ts';
 
@@ -129,7 +130,7 @@ function readCloud(
   options: TranslateOptions,
 ): BuiltInCloud | ReleaseCloud {
   const mbus = cloud.get('mbus').text();
-  const mbusCa = readCertificate(cloud.get('cert').get('ca'), 'Invalid CA cert');
+  const mbusCa = readPem(cloud.get('cert').get('ca'), 'Invalid CA cert');
   const sshTunnel = readSshTunnel(cloud.get('ssh_tunnel'), options);
   const common = {
     properties: cloud.get('properties').map(),
@@ -180,14 +181,6 @@ function readTemplates(
       .fail(`Duplicate templates names are illegal. Duplicate template names found: ${twice.join(', ')}`);
   }
   return templates;
-}
-
-function readCertificate(cursor: DocumentCursor, problem: string): string | undefined {
-  const text = cursor.text();
-  if (text === '') return undefined;
-  if (!/-----BEGIN [A-Z0-9 ]+-----\r?\n[A-Za-z0-9+/=\s]+-----END [A-Z0-9 ]+-----/.test(text))
-    cursor.fail(problem);
-  return text;
 }
 
 function readSshTunnel(tunnel: DocumentCursor, options: TranslateOptions): SshTunnel | undefined {
@@ -391,22 +384,4 @@ function readWatchTime(cursor: DocumentCursor): { min: number; max: number } {
   else if (!/^\s*\d+\s*$/.test(maxText)) cursor.fail(`Non-positive number as watch time maximum ${maxText}`);
   else if (max < min) cursor.fail(`Watch time must have maximum greater than or equal minimum ${text}`);
   return { min, max };
-}
-
-function readReadiness(list: DocumentCursor): ReadinessCheck[] {
-  return list.items().map((check, index) => {
-    const url = check.get('url').text();
-    if (!/^https?:\/\/./.test(url)) check.get('url').fail(`readiness[${index}].url must be an http(s) URL`);
-    const ca = readCertificate(check.get('ca'), `readiness[${index}].ca must be a PEM certificate`);
-    const status = check.get('expect_status');
-    const timeout = check.get('timeout');
-    const seconds = timeout.present ? timeout.integer() : 120;
-    if (seconds <= 0) timeout.fail(`readiness[${index}].timeout must be > 0`);
-    return {
-      url,
-      ...(ca === undefined ? {} : { ca }),
-      expectStatus: status.present ? status.integer() : 200,
-      timeoutMs: seconds * 1000,
-    };
-  });
 }

@@ -1,6 +1,7 @@
+import { goFloatText } from '../yaml/emit-yaml.ts';
+import { resolveScalar } from '../yaml/resolve-scalar.ts';
 import {
   childOf,
-  cloneNode,
   equalNodes,
   mappingNode,
   nullNode,
@@ -36,13 +37,27 @@ export class PathMismatch extends Error {
 export function applyOperation(document: YamlNode, operation: Operation): YamlNode {
   switch (operation.type) {
     case 'replace':
-      return replace(document, operation.path, cloneNode(operation.value));
+      return replace(document, operation.path, copyOfValue(operation.value));
     case 'remove':
       return remove(document, operation.path);
     case 'test':
       check(document, operation);
       return document;
   }
+}
+
+/** A deep copy, with numbers as they read after being written: `1.0` becomes the integer 1. */
+function copyOfValue(node: YamlNode): YamlNode {
+  if (node.kind === 'sequence') return sequenceNode(node.items.map(copyOfValue), node.place);
+  if (node.kind === 'scalar') {
+    if (node.type !== 'float') return node;
+    return { kind: 'scalar', ...resolveScalar(goFloatText(node.value), 'go-yaml-v2'), place: node.place };
+  }
+  const copy = mappingNode(node.place);
+  for (const [identity, entry] of node.entries) {
+    copy.entries.set(identity, { key: entry.key, value: copyOfValue(entry.value) });
+  }
+  return copy;
 }
 
 /** The node at the path. The result may be virtual (made up for optional tokens). Throws `PathMismatch`. */

@@ -2,7 +2,7 @@ import { OperationalError, messageOf } from '@microbosh/errors';
 import { parseYaml } from '../yaml/parse-yaml.ts';
 import { scalarText } from '../yaml/emit-yaml.ts';
 import { formatPosition } from '../yaml/source-file.ts';
-import { childOf, isNull, positionOf, type YamlNode } from '../yaml/yaml-node.ts';
+import { childOf, isNull, nullNode, positionOf, type YamlNode } from '../yaml/yaml-node.ts';
 import { PathMismatch, applyOperation, type Operation } from './apply-operation.ts';
 import { PathSyntaxError, parseOpPath, type OpPath } from './op-path.ts';
 
@@ -78,8 +78,7 @@ function parseOperation(node: YamlNode, index: number): Operation {
       if (isNull(value) && isNull(absent)) throw fail('Missing value or absent');
       if (absent?.kind === 'scalar' && absent.value === true)
         return { type: 'test', path: path(), absent: true };
-      if (value === undefined) throw fail('Missing value or absent');
-      return { type: 'test', path: path(), absent: false, value };
+      return { type: 'test', path: path(), absent: false, value: value ?? nullNode(node.place) };
     }
   }
 }

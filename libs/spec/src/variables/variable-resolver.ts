@@ -61,6 +61,14 @@ export class VariableResolver {
     return typeof outcome === 'string' ? undefined : outcome.value;
   };
 
+  /** The value of a variable and where it came from, without counting as a use. */
+  peek(name: string): { readonly value: YamlNode; readonly stored: boolean } | undefined {
+    const given = this.#static.get(name);
+    if (given !== undefined) return { value: given, stored: false };
+    const value = this.#store?.get(name);
+    return value === undefined ? undefined : { value, stored: true };
+  }
+
   missing(): MissingReference[] {
     return [...this.#missing]
       .map(([name, node]) => ({ name, position: positionOf(node) }))

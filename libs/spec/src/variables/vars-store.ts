@@ -45,6 +45,13 @@ export class VarsStore {
     return [...this.#values.entries.values()].map(({ key }) => scalarText(key));
   }
 
+  /** The text of the store without some values. */
+  textWithout(names: ReadonlySet<string>): string {
+    const rest: YamlMapping = { ...this.#values, entries: new Map(this.#values.entries) };
+    for (const name of names) rest.entries.delete(name);
+    return emitYaml(rest);
+  }
+
   /** Every value is on disk before it is used for anything. */
   async put(name: string, value: YamlNode): Promise<void> {
     setKey(this.#values, name, value);

@@ -402,10 +402,10 @@ function plainDecimal(mantissa: string, exponent: number): string {
 }
 
 const kindOrder: Readonly<Record<YamlScalar['type'], number>> = {
-  null: 0,
   bool: 1,
   int: 2,
   float: 14,
+  null: 20,
   string: 24,
 };
 

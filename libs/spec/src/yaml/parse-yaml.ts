@@ -1,4 +1,4 @@
-import { EVENT_ID, SCALAR_STYLE, YAMLException, getScalarValue, parseEvents } from 'js-yaml';
+import { CHOMPING_MODE, EVENT_ID, SCALAR_STYLE, YAMLException, getScalarValue, parseEvents } from 'js-yaml';
 import type { AliasEvent, DocumentEvent, Event, MappingEvent, ScalarEvent, SequenceEvent } from 'js-yaml';
 import { resolveScalar, type ResolvedScalar, type YamlDialect } from './resolve-scalar.ts';
 import { SourceFile } from './source-file.ts';
@@ -23,6 +23,8 @@ export interface ParseYamlOptions {
 }
 
 const MAX_DEPTH = 1000;
+/** Flow collections that may be joined before the text is given up. */
+const MAX_JOINS = 2000;
 /** Bounds what aliases can blow up; far above any manifest. */
 const MAX_NODES = 2_000_000;
 const STANDARD_TAG = 'tag:yaml.org,2002:';
@@ -34,15 +36,79 @@ const STANDARD_TAG = 'tag:yaml.org,2002:';
 export function parseYaml(text: string, options: ParseYamlOptions): YamlNode {
   const source = new SourceFile(options.file, text);
   const { start, end } = firstDocument(text);
+  let input = text.slice(start, end);
   let events: Event[];
-  const input = text.slice(start, end);
   try {
-    events = parseEvents(input, { maxDepth: MAX_DEPTH });
+    ({ input, events } = parseLeniently(input));
   } catch (error) {
     if (!(error instanceof YAMLException)) throw error;
     throw new YamlSyntaxError(error.reason, source.positionAt(start + (error.mark?.position ?? 0)), error);
   }
   return new Composer(source, input, start, events, options.dialect ?? 'go-yaml-v2').compose();
+}
+
+/**
+ * YAML 1.2 wants every line of a flow collection to be indented more than its parent; the originals do not, and a
+ * closing bracket in the first column is common. Such a line is joined to the one before it, at unchanged offsets.
+ */
+function parseLeniently(text: string): { input: string; events: Event[] } {
+  let input = text;
+  for (let joins = 0; ; joins += 1) {
+    try {
+      return { input, events: parseEvents(input, { maxDepth: MAX_DEPTH }) };
+    } catch (error) {
+      if (!(error instanceof YAMLException) || error.reason !== 'deficient indentation' || joins >= MAX_JOINS)
+        throw error;
+      const joined = joinFlowLines(input, error.mark?.position ?? 0);
+      if (joined === input) throw error;
+      input = joined;
+    }
+  }
+}
+
+/** Blanks the line breaks before `position` and after it up to where the innermost flow collection ends. */
+function joinFlowLines(input: string, position: number): string {
+  const chars = input.split('');
+  const lineBreak = input.lastIndexOf('\n', Math.max(0, position - 1));
+  if (lineBreak === -1) return input;
+  blankComment(chars, input.lastIndexOf('\n', lineBreak - 1) + 1, lineBreak);
+  chars[lineBreak] = ' ';
+  if (chars[lineBreak - 1] === '\r') chars[lineBreak - 1] = ' ';
+  let depth = 0;
+  let quote = '';
+  for (let index = lineBreak + 1; index < chars.length && depth >= 0; index += 1) {
+    const char = chars[index] ?? '';
+    if (quote !== '') {
+      if (char === '\\' && quote === '"') index += 1;
+      else if (char === quote) quote = '';
+    } else if (startsQuote(chars, index)) quote = char;
+    else if (char === '[' || char === '{') depth += 1;
+    else if (char === ']' || char === '}') depth -= 1;
+    else if (char === '#' && /\s/.test(chars[index - 1] ?? ' ')) {
+      for (; index < chars.length && chars[index] !== '\n'; index += 1) chars[index] = ' ';
+      index -= 1;
+    } else if (char === '\n' || char === '\r') chars[index] = ' ';
+  }
+  return chars.join('');
+}
+
+function startsQuote(chars: readonly string[], index: number): boolean {
+  return (chars[index] === '"' || chars[index] === "'") && /[\s,[\]{}:]/.test(chars[index - 1] ?? ' ');
+}
+
+function blankComment(chars: string[], start: number, end: number): void {
+  let quote = '';
+  for (let index = start; index < end; index += 1) {
+    const char = chars[index] ?? '';
+    if (quote !== '') {
+      if (char === '\\' && quote === '"') index += 1;
+      else if (char === quote) quote = '';
+    } else if (startsQuote(chars, index)) quote = char;
+    else if (char === '#' && /\s/.test(chars[index - 1] ?? ' ')) {
+      chars.fill(' ', index, end);
+      return;
+    }
+  }
 }
 
 /**
@@ -146,24 +212,27 @@ class Composer {
     this.#openAnchor(event);
     const node = mappingNode(this.#placeAt(event.start));
     this.#lastOffset = event.start;
+    const own = new Set<string>();
     while (this.#events[this.#next]?.type !== EVENT_ID.POP) {
       const keyEvent = this.#events[this.#next];
       const key = this.#node();
       const value = this.#node();
-      if (keyEvent?.type === EVENT_ID.SCALAR && this.#isMergeKey(keyEvent)) this.#merge(node, value);
-      else this.#put(node, key, value);
+      if (keyEvent?.type === EVENT_ID.SCALAR && this.#isMergeKey(keyEvent)) this.#merge(node, value, own);
+      else this.#put(node, key, value, own);
     }
     this.#next += 1;
     return this.#anchored(event, node);
   }
 
-  #put(mapping: YamlMapping, key: YamlNode, value: YamlNode): void {
+  /** `own`: keys that the mapping itself has, apart from merged ones. */
+  #put(mapping: YamlMapping, key: YamlNode, value: YamlNode, own: Set<string>): void {
     if (key.kind !== 'scalar')
       throw this.#error('Invalid map key: a map or a list cannot be a key', key.place);
     const identity = keyIdentity(key);
-    if (this.#dialect !== 'go-yaml-v2' && mapping.entries.has(identity)) {
+    if (this.#dialect !== 'go-yaml-v2' && own.has(identity)) {
       throw this.#error(`Map has the key '${String(key.value)}' twice`, key.place);
     }
+    own.add(identity);
     mapping.entries.set(identity, { key, value });
   }
 
@@ -173,14 +242,18 @@ class Composer {
     return tag === `${STANDARD_TAG}merge` && this.#text(event) === '<<';
   }
 
-  /** Merged pairs take effect where `<<` stands: they beat the keys before it and yield to the keys after it. */
-  #merge(mapping: YamlMapping, value: YamlNode): void {
+  /**
+   * Merged pairs take effect where `<<` stands: they beat the keys before it and yield to the keys after it. Only
+   * yaml.v3 lets the mapping's own keys win always.
+   */
+  #merge(mapping: YamlMapping, value: YamlNode, own: ReadonlySet<string>): void {
     const sources = value.kind === 'sequence' ? [...value.items].reverse() : [value];
     for (const source of sources) {
       if (source.kind !== 'mapping') {
         throw this.#error('Map merge requires map or sequence of maps as the value', value.place);
       }
       for (const [identity, entry] of source.entries) {
+        if (this.#dialect === 'go-yaml-v3' && own.has(identity)) continue;
         mapping.entries.set(identity, { key: entry.key, value: cloneNode(entry.value) });
       }
     }
@@ -251,7 +324,12 @@ class Composer {
   }
 
   #text(event: ScalarEvent): string {
-    return event.valueStart < 0 ? '' : getScalarValue(this.#input, event);
+    if (event.valueStart < 0) return '';
+    const text = getScalarValue(this.#input, event);
+    const block = event.style === SCALAR_STYLE.LITERAL_BLOCK || event.style === SCALAR_STYLE.FOLDED_BLOCK;
+    // A block whose last line has no line break, because the text ends there, gets none.
+    const cut = block && event.chomping !== CHOMPING_MODE.STRIP && event.valueEnd >= this.#input.length;
+    return cut && !this.#input.endsWith('\n') && text.endsWith('\n') ? text.slice(0, -1) : text;
   }
 
   /** The full tag; undefined for untagged nodes. `!` alone means "a string". */

@@ -58,7 +58,8 @@ function resolveGo(text: string, words: ReadonlyMap<string, ResolvedScalar>): Re
   if (word !== undefined) return word;
   const first = text.charAt(0);
   if (first === '.') {
-    return /^\.[0-9]+(?:[eE][-+]?[0-9]+)?$/.test(text) ? goFloat(text, text) : string(text);
+    const float = /^\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?$/.test(text);
+    return float ? goFloat(text.replaceAll('_', ''), text) : string(text);
   }
   if (!/^[-+0-9]/.test(text) || isTimestamp(text)) return string(text);
   const plain = text.replaceAll('_', '');
@@ -74,13 +75,20 @@ function goFloat(digits: string, text: string): ResolvedScalar {
   return Number.isFinite(value) ? { type: 'float', value } : string(text);
 }
 
-/** Sign, then `0x`, `0b`, `0o`, a leading `0` (octal) or decimal digits; within 64 bits, signed or not. */
+/** Within 64 bits, signed or not; an explicit sign means the signed form only. */
 function goInteger(text: string): ResolvedScalar | undefined {
+  const value = wholeNumber(text);
+  const max = /^[-+]/.test(text) ? INT64_MAX : UINT64_MAX;
+  return value === undefined || value < INT64_MIN || value > max ? undefined : integer(value);
+}
+
+/** Sign, then `0x`, `0b`, `0o`, a leading `0` (octal) or decimal digits. */
+function wholeNumber(text: string): bigint | undefined {
   const match = /^([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]([0-7]+)|0([0-7]+)|(0|[1-9][0-9]*))$/.exec(
     text,
   );
   if (match === null) return undefined;
-  const [, sign = '', hex, binary, octal, oldOctal, decimal] = match;
+  const [, sign, hex, binary, octal, oldOctal, decimal] = match;
   const magnitude =
     hex !== undefined
       ? BigInt(`0x${hex}`)
@@ -89,10 +97,7 @@ function goInteger(text: string): ResolvedScalar | undefined {
         : octal !== undefined || oldOctal !== undefined
           ? BigInt(`0o${octal ?? oldOctal ?? ''}`)
           : BigInt(decimal ?? '');
-  const value = sign === '-' ? -magnitude : magnitude;
-  // An explicit sign means the signed form only.
-  if (value < INT64_MIN || value > (sign === '' ? UINT64_MAX : INT64_MAX)) return undefined;
-  return integer(value);
+  return sign === '-' ? -magnitude : magnitude;
 }
 
 function integer(value: bigint): ResolvedScalar {
@@ -134,29 +139,28 @@ function resolvePsych(text: string): ResolvedScalar {
   if (text === '' || text === '~' || /^null$/i.test(text)) return NULL;
   const bool = psychWords.exec(text);
   if (bool !== null) return bool[1] === undefined ? FALSE : TRUE;
-  if (/^\.inf$/i.test(text)) return { type: 'float', value: Infinity };
+  if (/^\+?\.inf$/i.test(text)) return { type: 'float', value: Infinity };
   if (/^-\.inf$/i.test(text)) return { type: 'float', value: -Infinity };
   if (/^\.nan$/i.test(text)) return { type: 'float', value: NaN };
   if (/^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9]){1,2}$/.test(text)) return sexagesimal(text);
   if (/^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*$/.test(text)) return sexagesimal(text);
   const plain = text.replaceAll(/[,_]/g, '');
   if (/^[-+]?(?:0|[1-9](?:[0-9]|,[0-9]|_[0-9])*|0[0-7_,]+|0x[0-9a-fA-F_,]+|0b[01_,]+)$/.test(text)) {
-    const value = goInteger(plain);
-    if (value !== undefined) return value;
-    if (/^[-+]?[0-9]+$/.test(plain)) return { type: 'int', value: BigInt(plain.replace(/^\+/, '')) };
+    const value = wholeNumber(plain);
+    if (value !== undefined) return integer(value);
   }
-  if (/^[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+]?[0-9]+)?$/.test(text) && /[0-9]/.test(text)) {
+  // A float has a point, and its exponent a sign.
+  if (/^[-+]?(?:[0-9][0-9_,]*)?\.[0-9]*(?:[eE][-+][0-9]+)?$/.test(text) && /^[-+]?\.?[0-9]/.test(text)) {
     return { type: 'float', value: Number(plain) };
   }
-  if (/^[-+]?[0-9][0-9_,]*[eE][-+]?[0-9]+$/.test(text)) return { type: 'float', value: Number(plain) };
   return string(text);
 }
 
+/** Psych gives the parts the weights 3600, 60 and 1 however many there are, and lets only the first carry the sign. */
 function sexagesimal(text: string): ResolvedScalar {
-  const negative = text.startsWith('-');
   let value = 0;
-  for (const piece of text.replaceAll('_', '').replace(/^[-+]/, '').split(':'))
-    value = value * 60 + Number(piece);
-  if (negative) value = -value;
+  for (const [index, part] of text.replaceAll('_', '').split(':').entries()) {
+    value += Number(part) * 60 ** Math.abs(index - 2);
+  }
   return text.includes('.') ? { type: 'float', value } : { type: 'int', value };
 }

@@ -40,8 +40,8 @@ export class PostgresSession {
         '-c synchronous_commit=on -c statement_timeout=15000 -c idle_in_transaction_session_timeout=60000',
       ...options.connection,
       types: {
-        getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-          oid === INT8 ? Number : types.getTypeParser(oid, format),
+        getTypeParser: (oid: number, format?: 'text' | 'binary'): ((text: string) => unknown) =>
+          oid === INT8 ? Number : (types.getTypeParser(oid, format) as (text: string) => unknown),
       },
     });
     // An idle connection that breaks has no caller; the next query opens a new one.
@@ -71,12 +71,7 @@ export class PostgresSession {
 
   /** One transaction on one connection. Not repeated: the caller knows whether it may be. */
   async transaction<T>(begin: string, work: (client: PoolClient) => Promise<T>): Promise<T> {
-    let client: PoolClient;
-    try {
-      client = await this.#pool.connect();
-    } catch (error) {
-      throw classifyPostgresError(error);
-    }
+    const client = await this.#pool.connect();
     let broken: Error | undefined;
     try {
       await client.query(begin);

@@ -94,7 +94,11 @@ export class PostgresStore implements RegistryStore {
   }
 
   async migrate(): Promise<readonly number[]> {
-    return this.#transaction('BEGIN', async (client) => {
+    return this.#session.repeat(() => this.#migrate());
+  }
+
+  async #migrate(): Promise<readonly number[]> {
+    return this.#session.transaction('BEGIN', async (client) => {
       await client.query('SELECT pg_advisory_xact_lock($1)', [MIGRATION_LOCK]);
       await client.query(
         'CREATE TABLE IF NOT EXISTS microbosh_registry_schema (version INTEGER NOT NULL PRIMARY KEY, applied_at BIGINT NOT NULL)',
@@ -197,7 +201,7 @@ export class PostgresStore implements RegistryStore {
 
   async remove(removal: SettingsRemoval): Promise<RemoveOutcome> {
     return this.#session.repeat((attempt) =>
-      this.#transaction('BEGIN', async (client): Promise<RemoveOutcome> => {
+      this.#session.transaction('BEGIN', async (client): Promise<RemoveOutcome> => {
         // The lock on the row orders this removal with writes of the same instance.
         const locked = await client.query<Row>(
           'SELECT etag FROM microbosh_settings WHERE instance_id = $1 FOR UPDATE',
