@@ -1,0 +1,9 @@
+import type { CpiFactory } from '@microbosh/cpi';
+import { NodeCommandRunner } from '@microbosh/host';
+import { QemuCpi } from './qemu-cpi.ts';
+import { readQemuConfig } from './qemu-config.ts';
+
+export * from './qemu-errors.ts';
+
+export const createQemuCpi: CpiFactory = (config) =>
+  new QemuCpi(new NodeCommandRunner(), readQemuConfig(config, process.getuid?.() === 0));
