@@ -1,9 +1,9 @@
-import type { CpiFactory } from '@microbosh/cpi';
+import type { CpiConfig } from '@microbosh/cpi';
 import { NodeCommandRunner } from '@microbosh/host';
 import { QemuCpi } from './qemu-cpi.ts';
 import { readQemuConfig } from './qemu-config.ts';
 
 export * from './qemu-errors.ts';
 
-export const createQemuCpi: CpiFactory = (config) =>
+export const createQemuCpi = (config: CpiConfig): QemuCpi =>
   new QemuCpi(new NodeCommandRunner(), readQemuConfig(config, process.getuid?.() === 0));

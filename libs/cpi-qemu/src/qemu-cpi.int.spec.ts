@@ -108,13 +108,22 @@ describe('qemu', () => {
     const namespaces = async () => (await runner.run(['ip', 'netns', 'list'])).stdout;
     const addresses = async () => (await runner.run(['ip', '-4', '-o', 'addr'])).stdout;
 
-    expect(await cpi().hostAddress?.(context(), networks)).toBe('10.252.91.1');
+    expect(await cpi().hostAddress(context(), networks)).toBe('10.252.91.1');
     expect(await addresses()).toContain('10.252.91.1/24');
     const cid = await createVm('net');
     await cpi().deleteVm(context(), cid);
 
     expect(await addresses()).not.toContain('10.252.91.1');
     expect(await namespaces()).not.toContain(namespace);
+  });
+
+  it('gives back a network that it made ready and no machine uses', async () => {
+    const idle = cpi();
+    await idle.hostAddress(context(), networks);
+
+    await idle.dispose();
+
+    expect((await runner.run(['ip', '-4', '-o', 'addr'])).stdout).not.toContain('10.252.91.1');
   });
 
   it('leaves nothing of a machine that cannot be started', async () => {
@@ -142,7 +151,7 @@ describe('qemu', () => {
 
     await expect(creation).rejects.toMatchObject({ code: 'E_QEMU_NOT_STARTED' });
     holder.close();
-    expect(await cpi().findByToken?.(context(), 'vm', 'bad')).toBeUndefined();
+    expect(await cpi().findByToken(context(), 'vm', 'bad')).toBeUndefined();
   });
 
   it('refuses an image that has another file as its base', async () => {
@@ -150,7 +159,7 @@ describe('qemu', () => {
     await runner.run(['qemu-img', 'create', '-q', '-f', 'qcow2', '-F', 'qcow2', '-b', image, sneaky]);
 
     await expect(cpi().createStemcell(context('sneaky'), sneaky, null)).rejects.toThrow(/with a base/);
-    expect(await cpi().findByToken?.(context(), 'stemcell', 'sneaky')).toBeUndefined();
+    expect(await cpi().findByToken(context(), 'stemcell', 'sneaky')).toBeUndefined();
   });
 
   it('unpacks the image of a stemcell for OpenStack', async () => {

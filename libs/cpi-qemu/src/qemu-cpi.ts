@@ -35,6 +35,8 @@ export class QemuCpi implements Cpi, CpiExtensions {
   readonly #records: Records;
   readonly #bridges: Bridges;
   readonly #process: VmProcess;
+  /** What hostAddress made ready. */
+  readonly #readied = new Map<string, BridgePlan>();
 
   constructor(runner: CommandRunner, config: QemuConfig) {
     this.#runner = runner;
@@ -319,9 +321,18 @@ export class QemuCpi implements Cpi, CpiExtensions {
     if (this.#config.networkMode === 'user') return Promise.resolve(undefined);
     return this.#locked(context, async () => {
       const bridges = bridgesFor(this.#config.rootDir, this.#config.dynamicSubnet, networks);
-      for (const bridge of bridges) await this.#bridges.ensure(bridge);
+      for (const bridge of bridges) {
+        this.#readied.set(bridge.name, bridge);
+        await this.#bridges.ensure(bridge);
+      }
       return bridges[0]?.address;
     });
+  }
+
+  async dispose(): Promise<void> {
+    await withDirectoryLock(this.#config.rootDir, undefined, () =>
+      this.#removeUnusedBridges([...this.#readied.values()]),
+    );
   }
 
   async findByToken(
