@@ -100,11 +100,12 @@ function wholeNumber(
 function readPorts(value: Json): PortForward[] {
   if (!Array.isArray(value)) throw new InvalidCall('cloud_properties.ports must be a list');
   return value.map((entry: Json) => {
-    const match = /^(?:(\d+\.\d+\.\d+\.\d+):)?(?:(\d{1,5}):)?(\d{1,5})$/.exec(String(entry));
+    const text = typeof entry === 'string' ? entry : JSON.stringify(entry);
+    const match = /^(?:(\d+\.\d+\.\d+\.\d+):)?(?:(\d{1,5}):)?(\d{1,5})$/.exec(text);
     const guestPort = Number(match?.[3]);
     const hostPort = Number(match?.[2] ?? match?.[3]);
     if (!match || !isPort(guestPort) || !isPort(hostPort)) {
-      throw new InvalidCall(`cloud_properties.ports: '${String(entry)}' is not [[ADDRESS:]PORT:]PORT`);
+      throw new InvalidCall(`cloud_properties.ports: '${text}' is not [[ADDRESS:]PORT:]PORT`);
     }
     return { hostAddress: match[1] ?? '127.0.0.1', hostPort, guestPort };
   });

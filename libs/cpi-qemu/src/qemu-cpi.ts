@@ -393,7 +393,7 @@ export class QemuCpi implements Cpi, CpiExtensions {
     const info: unknown = JSON.parse(stdout);
     if (!isJsonObject(info)) throw new CloudError(`qemu-img describes ${path} in an unknown form`);
     return {
-      format: String(info['format']),
+      format: textOf(info['format']),
       backing: info['backing-filename'] !== undefined,
       sizeBytes: Number(info['virtual-size']),
     };
@@ -609,6 +609,10 @@ async function isGzip(path: string): Promise<boolean> {
   } finally {
     await file.close();
   }
+}
+
+function textOf(value: Json | undefined): string {
+  return typeof value === 'string' ? value : '';
 }
 
 function now(): string {

@@ -183,9 +183,7 @@ export class QmpClient {
       const pending = this.#pending.get(message['id']);
       const error = message['error'];
       if (isJsonObject(error)) {
-        pending?.reject(
-          new QmpCommandFailed(pending.command, String(error['class'] ?? ''), String(error['desc'] ?? '')),
-        );
+        pending?.reject(new QmpCommandFailed(pending.command, textOf(error['class']), textOf(error['desc'])));
       } else {
         pending?.resolve(message['return'] ?? null);
       }
@@ -206,4 +204,8 @@ export class QmpClient {
       cause,
     });
   }
+}
+
+function textOf(value: Json | undefined): string {
+  return typeof value === 'string' ? value : '';
 }
