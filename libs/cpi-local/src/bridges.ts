@@ -1,7 +1,12 @@
 import { CloudError } from '@microbosh/cpi';
 import { isJsonObject, type Json } from '@microbosh/errors';
-import { CommandFailed, type CommandRunner } from '@microbosh/host';
-import { formatSubnet, parseSubnet, subnetsOverlap } from './ipv4.ts';
+import {
+  CommandFailed,
+  formatSubnet,
+  parseSubnet,
+  subnetsOverlap,
+  type CommandRunner,
+} from '@microbosh/host';
 import type { BridgePlan, InterfacePlan } from './network-plan.ts';
 
 interface Route {

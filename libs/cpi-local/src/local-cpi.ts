@@ -22,13 +22,12 @@ import type {
 } from '@microbosh/cpi';
 import { errorCode, messageOf } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
-import { NodeCommandRunner, syncDirectory } from '@microbosh/host';
+import { NodeCommandRunner, syncDirectory, withDirectoryLock } from '@microbosh/host';
 import type { CommandRunner } from '@microbosh/host';
 import { RegistryClient, RegistryRefused } from '@microbosh/registry-client';
 import type { AgentSettings, NetworksSpec, UserData } from '@microbosh/spec';
 import { Bridges } from './bridges.ts';
 import { ControlGroups } from './control-groups.ts';
-import { withDirectoryLock } from './directory-lock.ts';
 import { readLocalConfig } from './local-config.ts';
 import type { LocalConfig } from './local-config.ts';
 import { LocalHostUnfit, LocalResourceBusy } from './local-errors.ts';

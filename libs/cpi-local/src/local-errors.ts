@@ -5,12 +5,6 @@ export class LocalHostUnfit extends OperationalError {
   readonly code = 'E_LOCAL_HOST_UNFIT';
 }
 
-/** Another call has held the lock of the root directory for too long. */
-export class LocalLocked extends OperationalError {
-  readonly code = 'E_LOCAL_LOCKED';
-  override readonly retryable = true;
-}
-
 /** A record under the root directory cannot be read: damaged, or written by a newer version. */
 export class LocalRecordInvalid extends OperationalError {
   readonly code = 'E_LOCAL_RECORD_INVALID';

@@ -11,7 +11,7 @@ import {
   subnetContains,
   subnetOf,
   type Subnet,
-} from './ipv4.ts';
+} from '@microbosh/host';
 
 /** The host's side of one subnet. */
 export interface BridgePlan {

@@ -136,7 +136,7 @@ const flavours: Readonly<Record<Iaas, Flavour>> = {
     initramfsModules: [],
     extraPackages: [],
     image: 'rootfs-tgz',
-    stemcellFormats: ['local-rootfs'],
+    stemcellFormats: ['local-rootfs-tar'],
     cloudProperties: { kind: 'rootfs' },
     agentConfig: agentConfig(
       { Container: true, PartitionerType: 'sfdisk' },
