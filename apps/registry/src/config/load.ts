@@ -118,6 +118,7 @@ function resolve(document: ConfigDocument, problems: string[]): RegistryConfig {
     limits: {
       bodyBytes: limits.body_bytes ?? DEFAULT_LIMITS.bodyBytes,
       headerBytes: limits.header_bytes ?? DEFAULT_LIMITS.headerBytes,
+      handshakeTimeoutMs: (limits.handshake_timeout ?? DEFAULT_LIMITS.handshakeTimeoutMs / 1000) * 1000,
       headersTimeoutMs: (limits.headers_timeout ?? DEFAULT_LIMITS.headersTimeoutMs / 1000) * 1000,
       requestTimeoutMs: (limits.request_timeout ?? DEFAULT_LIMITS.requestTimeoutMs / 1000) * 1000,
       idleTimeoutMs: (limits.idle_timeout ?? DEFAULT_LIMITS.idleTimeoutMs / 1000) * 1000,

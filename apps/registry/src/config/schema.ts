@@ -117,8 +117,9 @@ export const ConfigDocument = Type.Object({
       Type.Object({
         body_bytes: count('Largest body, settings included.', 1_048_576),
         header_bytes: count('All headers of a request together.', 16_384),
-        headers_timeout: seconds('For the headers of a request.', 10),
-        request_timeout: seconds('For a whole request.', 30),
+        handshake_timeout: seconds('For a TLS handshake.', 60),
+        headers_timeout: seconds('For the headers of a request.', 30),
+        request_timeout: seconds('For a whole request.', 60),
         idle_timeout: seconds('Between the requests of a connection.', 30),
         connections: count('Connections at a time, for each listener.', 10_000),
       }),

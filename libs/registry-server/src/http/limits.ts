@@ -4,9 +4,11 @@ export interface HttpLimits {
   readonly bodyBytes: number;
   /** All headers together. Default 16 KiB. */
   readonly headerBytes: number;
-  /** From the first byte to the last of the headers. Default 10 s. */
+  /** For a TLS handshake. Default 60 s: in a boot storm the queue is the server's own. */
+  readonly handshakeTimeoutMs: number;
+  /** From the first byte to the last of the headers. Default 30 s. */
   readonly headersTimeoutMs: number;
-  /** From the first byte to the last of the request. Default 30 s. */
+  /** From the first byte to the last of the request. Default 60 s. */
   readonly requestTimeoutMs: number;
   /** Between requests of one connection. Default 30 s. */
   readonly idleTimeoutMs: number;
@@ -17,8 +19,9 @@ export interface HttpLimits {
 export const DEFAULT_LIMITS: HttpLimits = {
   bodyBytes: 1 << 20,
   headerBytes: 16 << 10,
-  headersTimeoutMs: 10_000,
-  requestTimeoutMs: 30_000,
+  handshakeTimeoutMs: 60_000,
+  headersTimeoutMs: 30_000,
+  requestTimeoutMs: 60_000,
   idleTimeoutMs: 30_000,
   connections: 10_000,
 };

@@ -52,7 +52,7 @@ export class Listener {
     };
     if (options.tls) {
       const server = createTlsServer(
-        { ...serverOptions, ...tlsOptions(options.tls), handshakeTimeout: limits.headersTimeoutMs },
+        { ...serverOptions, ...tlsOptions(options.tls), handshakeTimeout: limits.handshakeTimeoutMs },
         opaque,
       );
       this.#setTls = (tls) => server.setSecureContext(tlsOptions(tls));
@@ -102,10 +102,12 @@ export class Listener {
   async close(graceMs: number): Promise<void> {
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), graceMs);
+    // A connection that was busy becomes idle later, and would stay for its next request.
+    const idle = setInterval(() => this.#server.closeIdleConnections(), 20);
+    const cut = setTimeout(() => this.#server.closeAllConnections(), graceMs);
     await closed;
-    clearTimeout(timer);
+    clearInterval(idle);
+    clearTimeout(cut);
   }
 }
 
@@ -135,7 +137,8 @@ const REASON: Readonly<Record<string, string>> = {
 };
 
 function answerMalformed(error: Error, socket: Duplex): void {
-  if (!socket.writable) {
+  // Failed handshakes come here too: there is nobody who could read an answer.
+  if (!socket.writable || !/^(HPE_|ERR_HTTP_)/.test(errorCode(error) ?? '')) {
     socket.destroy();
     return;
   }

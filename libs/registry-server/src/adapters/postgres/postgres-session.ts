@@ -46,6 +46,8 @@ export class PostgresSession {
     });
     // An idle connection that breaks has no caller; the next query opens a new one.
     this.#pool.on('error', () => undefined);
+    // One that breaks while it is lent out fails its query; the event without a listener would end the process.
+    this.#pool.on('connect', (client) => client.on('error', () => undefined));
   }
 
   /** For statements that may run twice: `name` makes the server keep the plan. */

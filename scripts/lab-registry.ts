@@ -1,0 +1,11 @@
+/** The boot storm at full size: 10,000 agents at two registry processes on one PostgreSQL. Usage: npm run lab:registry [AGENTS [PARALLEL]] */
+import { bootStorm } from '../apps/registry/src/testing/boot-storm.ts';
+
+const [agents = 10_000, parallel = 500] = process.argv.slice(2).map(Number);
+const report = await bootStorm(agents, parallel);
+console.log(
+  `${report.agents} agents in ${report.seconds.toFixed(1)} s, ${parallel} at a time: ${report.errors.length} errors, ` +
+    `${report.shares.join(' + ')} answers, p50 ${report.p50Ms.toFixed(0)} ms, p99 ${report.p99Ms.toFixed(0)} ms`,
+);
+for (const error of report.errors.slice(0, 10)) console.error(error);
+process.exit(report.errors.length === 0 ? 0 : 1);
