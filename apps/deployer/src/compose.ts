@@ -53,6 +53,7 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
     env: process.env,
     cwd: process.cwd(),
     readStdin: () => readAll(process.stdin),
+    interactive: process.stdin.isTTY && !global.nonInteractive,
     ask: async (question) => {
       const prompt = createInterface({ input: process.stdin, output: process.stderr });
       try {

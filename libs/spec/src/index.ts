@@ -35,3 +35,8 @@ export type { YamlDialect } from './yaml/resolve-scalar.ts';
 export * from './yaml/source-file.ts';
 export * from './yaml/yaml-errors.ts';
 export * from './yaml/yaml-node.ts';
+export {
+  generateCertificate,
+  type CertificateValue,
+  type SigningCa,
+} from './variables/generate/certificate.ts';

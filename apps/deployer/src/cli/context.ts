@@ -25,6 +25,8 @@ export interface CommandContext {
   readonly cwd: string;
   /** Reads standard input to its end. */
   readonly readStdin: () => Promise<string>;
+  /** Someone is there to answer a question. */
+  readonly interactive: boolean;
   /** Asks on the terminal; the answer is the line typed. */
   readonly ask: (question: string) => Promise<string>;
 }

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '@microbosh/errors';
-import type { NetworksSpec, ReadinessCheck } from '@microbosh/spec';
+import type { DeploymentModel, DiskRecord } from '@microbosh/spec';
 import type { EventBus } from '../events/event-bus.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
 import type { CompiledPackages, InstanceContent, OpenedStemcell } from '../ports/instance-content.ts';
-import type { AgentEndpoint, DiskRecord, EnvironmentState, VmRecord } from '../state/environment-state.ts';
+import type { AgentEndpoint, EnvironmentState, VmRecord } from '../state/environment-state.ts';
 import { currentDisk } from '../state/environment-state.ts';
 import type { StateStore } from '../state/state-store.ts';
 import type { DiskReference } from './plan.ts';
@@ -31,23 +31,19 @@ export const defaultLimits: Limits = {
 
 /** Everything that the steps of a deploy need, prepared and checked before the first of them runs. */
 export interface DeployInputs {
-  readonly deployment: string;
-  readonly group: string;
-  readonly manifestSha: string;
+  readonly model: DeploymentModel;
   readonly stemcell: OpenedStemcell;
   readonly content: InstanceContent;
+  /** As found inside the tarballs. */
   readonly releases: readonly { readonly name: string; readonly version: string }[];
   readonly vmFingerprint: string;
-  readonly vmCloudProperties: JsonObject;
-  readonly networks: NetworksSpec;
+  /** See `DesiredEnvironment.applied`. */
+  readonly applied: string;
   /** `env` of create_vm, complete. */
   readonly env: JsonObject;
   /** Address of the instance as the networks give it. */
   readonly address: string;
-  readonly tags: Readonly<Record<string, string>>;
-  readonly disk: { readonly sizeMiB: number; readonly cloudProperties: JsonObject } | undefined;
   readonly endpoint: AgentEndpoint;
-  readonly readiness: readonly ReadinessCheck[];
 }
 
 export interface DeployRunOptions {
@@ -69,11 +65,15 @@ export class DeployRun {
   readonly compiledPackages: CompiledPackages;
   readonly group: string;
   readonly skipDrain: boolean;
+  /** For what is brought to its end once it began. */
+  readonly uninterrupted = new AbortController().signal;
   readonly #inputs: DeployInputs | undefined;
   readonly #connectAgent: AgentConnector;
   #sessions = new Map<string, AgentSession>();
   /** Made by this run's step `create-disk`. */
   #newDisk: string | undefined;
+  /** By this run. */
+  readonly detachedDisks = new Set<string>();
   prepared: PreparedInstance | undefined;
 
   constructor(options: DeployRunOptions) {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CallContext, Cpi, CpiExtensions } from '@microbosh/cpi';
-import { Cancelled, errorCode, isOperationalError } from '@microbosh/errors';
+import { Cancelled, errorCode, isJsonObject, isOperationalError } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import type { EventBus } from '../events/event-bus.ts';
 import type { Journal } from '../state/journal.ts';
@@ -184,6 +184,11 @@ function numberOf(args: JsonObject, key: string): number {
   return typeof value === 'number' ? value : 0;
 }
 
+function objectOf(args: JsonObject, key: string): JsonObject {
+  const value = args[key];
+  return isJsonObject(value) ? value : {};
+}
+
 /** Takes a resource that a lost answer left into the state. Undefined: the state knows it already. */
 function adopt(
   store: StateStore,
@@ -216,6 +221,7 @@ export function recordStemcell(store: StateStore, cid: string, args: JsonObject)
     version: stringOf(args, 'version'),
     api_version: numberOf(args, 'api_version'),
     cid,
+    unknown: {},
   };
   return {
     stemcells: [...(store.current.stemcells ?? []), record],
@@ -226,12 +232,12 @@ export function recordStemcell(store: StateStore, cid: string, args: JsonObject)
 }
 
 export function recordDisk(store: StateStore, cid: string, args: JsonObject): StateChange {
-  const properties = args['cloud_properties'];
   const record = {
     id: randomUUID(),
     cid,
     size: numberOf(args, 'size'),
-    cloud_properties: typeof properties === 'object' && !Array.isArray(properties) ? { ...properties } : {},
+    cloud_properties: objectOf(args, 'cloud_properties'),
+    unknown: {},
   };
   return {
     disks: [...(store.current.disks ?? []), record],
@@ -240,8 +246,6 @@ export function recordDisk(store: StateStore, cid: string, args: JsonObject): St
 }
 
 export function recordVm(cid: string, args: JsonObject, networks: JsonObject | undefined): StateChange {
-  const wanted = args['networks'];
-  const known = networks ?? (typeof wanted === 'object' && !Array.isArray(wanted) ? wanted : {}) ?? {};
   return {
     current_vm_cid: cid,
     own: {
@@ -253,7 +257,7 @@ export function recordVm(cid: string, args: JsonObject, networks: JsonObject | u
         ready: false,
         gave_up: false,
         metadata: '',
-        networks: { ...known },
+        networks: { ...(networks ?? objectOf(args, 'networks')) },
         packages: {},
         mounted_disk: '',
       },

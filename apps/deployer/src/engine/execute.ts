@@ -36,14 +36,16 @@ export async function executeDeploy(run: DeployRun, steps: readonly Step[], depl
     else step.skip('Stemcell already uploaded');
   });
   const inStage = steps.filter((step) => step.kind !== 'create-stemcell' && step.kind !== 'delete-stemcell');
-  if (inStage.length > 0) {
-    // From here on a run that fails must never count as deployed.
+  // From here on a run that fails must not count as deployed; mere cleaning up does not touch what is deployed.
+  if (steps.some((step) => step.kind === 'record-deployment')) {
     await run.store.update({
       current_manifest_sha: '',
       releases: [],
       current_release_ids: [],
       own: { deployed: undefined },
     });
+  }
+  if (inStage.length > 0) {
     await run.events.stage('deploying', async (stage) => {
       for (const step of inStage) {
         run.effects.throwIfCancelled();

@@ -1,7 +1,8 @@
 import type { JsonObject } from '@microbosh/errors';
+import type { DiskRecord, StemcellRecord } from '@microbosh/spec';
 import { canonicalJson } from '../state/state-document.ts';
 import { currentDisk, currentStemcell } from '../state/environment-state.ts';
-import type { DiskRecord, EnvironmentState, StemcellRecord } from '../state/environment-state.ts';
+import type { EnvironmentState } from '../state/environment-state.ts';
 
 /** What a deploy wants to be true at its end; digests stand for content. */
 export interface DesiredEnvironment {
@@ -116,7 +117,9 @@ export function planDeploy(
     }
   }
   if (update || unfinished) {
-    steps.push({ kind: 'wait-until-running' }, { kind: 'post-start' });
+    steps.push({ kind: 'wait-until-running' });
+    // A deploy that was interrupted after the start owes the scripts their run.
+    if (update || recorded.own.deployed === undefined) steps.push({ kind: 'post-start' });
     steps.push(...desired.readiness.map((url): Step => ({ kind: 'check-readiness', url })));
     steps.push({ kind: 'record-deployment' });
   }
@@ -246,7 +249,7 @@ function isAsWanted(
 ): boolean {
   return (
     disk.size === wanted.sizeMiB &&
-    canonicalJson(disk.cloud_properties ?? {}) === canonicalJson(wanted.cloudProperties)
+    canonicalJson(disk.cloud_properties) === canonicalJson(wanted.cloudProperties)
   );
 }
 

@@ -2,9 +2,16 @@ import { isOperationalError, messageOf } from '@microbosh/errors';
 
 /** Errors that report several problems at once carry them as `problems` (or `errors`, as AggregateError does). */
 function problemsOf(error: Error): readonly unknown[] {
-  if ('problems' in error && Array.isArray(error.problems)) return error.problems;
+  // Problems of another form are in the message already.
+  if ('problems' in error && Array.isArray(error.problems) && error.problems.every(isPrintable)) {
+    return error.problems;
+  }
   if (error instanceof AggregateError) return error.errors;
   return [];
+}
+
+function isPrintable(problem: unknown): boolean {
+  return typeof problem === 'string' || problem instanceof Error;
 }
 
 function problemText(problem: unknown): string {

@@ -25,8 +25,6 @@ export interface RenderedTemplates {
 
 /** What is put onto the VM: from releases, or (micro) from the spec that the stemcell brings along. */
 export interface InstanceContent {
-  /** Digest of jobs, packages and properties: what decides whether the agent has to apply anything. */
-  readonly digest: string;
   readonly packages: readonly InstancePackage[];
   /** Renders for the address of the VM. Rendered once; asking again is free. */
   render(address: string): Promise<RenderedTemplates>;

@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import type { Static } from 'typebox';
+import type { DeploymentState, DiskRecord, StemcellRecord } from '@microbosh/spec';
 
 const text = Type.String();
 const count = Type.Integer({ minimum: 0 });
@@ -103,7 +104,10 @@ export const ownStateSchema = Type.Object({
       password: text,
       ca: text,
       ca_key: text,
-      key: text,
+      /** For which `certificate` is. */
+      address: text,
+      certificate: text,
+      private_key: text,
     }),
   ),
   /** The `cloud_provider` part of the last deploy. */
@@ -131,54 +135,9 @@ export type ArtifactRecord = Static<typeof artifactRecord>;
 export type RememberedInputs = Static<typeof rememberedInputs>;
 export type AgentEndpoint = Static<typeof endpoint>;
 
-const diskRecord = Type.Object({
-  id: text,
-  cid: text,
-  size: count,
-  cloud_properties: Type.Union([json, Type.Null()]),
-});
-const stemcellRecord = Type.Object({
-  id: text,
-  name: text,
-  version: text,
-  api_version: Type.Optional(count),
-  cid: text,
-});
-const releaseRecord = Type.Object({ id: text, name: text, version: text });
-
-export type DiskRecord = Static<typeof diskRecord>;
-export type StemcellRecord = Static<typeof stemcellRecord>;
-export type ReleaseRecord = Static<typeof releaseRecord>;
-
-/** The keys of create-env; its lists are null until first set. */
-export const originalStateSchema = Type.Object({
-  director_id: Type.Optional(text),
-  installation_id: Type.Optional(text),
-  current_vm_cid: Type.Optional(text),
-  current_stemcell_id: Type.Optional(text),
-  current_disk_id: Type.Optional(text),
-  current_release_ids: Type.Optional(Type.Union([Type.Array(text), Type.Null()])),
-  current_manifest_sha: Type.Optional(text),
-  disks: Type.Optional(Type.Union([Type.Array(diskRecord), Type.Null()])),
-  stemcells: Type.Optional(Type.Union([Type.Array(stemcellRecord), Type.Null()])),
-  releases: Type.Optional(Type.Union([Type.Array(releaseRecord), Type.Null()])),
-});
-
-/** The state of one environment in memory. */
-export interface EnvironmentState {
-  readonly director_id: string;
-  readonly installation_id: string;
-  readonly current_vm_cid: string;
-  readonly current_stemcell_id: string;
-  readonly current_disk_id: string;
-  readonly current_release_ids: readonly string[] | null;
-  readonly current_manifest_sha: string;
-  readonly disks: readonly DiskRecord[] | null;
-  readonly stemcells: readonly StemcellRecord[] | null;
-  readonly releases: readonly ReleaseRecord[] | null;
+/** The state of one environment in memory: create-env's keys, and ours apart. */
+export interface EnvironmentState extends DeploymentState {
   readonly own: OwnState;
-  /** Keys of others, kept as they are. */
-  readonly unknown: Readonly<Record<string, unknown>>;
 }
 
 export function currentDisk(state: EnvironmentState): DiskRecord | undefined {

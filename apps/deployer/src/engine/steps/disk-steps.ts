@@ -1,15 +1,15 @@
 import type { Json } from '@microbosh/errors';
 import { isJsonObject } from '@microbosh/errors';
+import { buildVmMetadata } from '@microbosh/spec';
 import type { DiskHint } from '@microbosh/spec';
 import type { StageScope, StepScope } from '../../events/event-bus.ts';
 import type { DeployRun } from '../deploy-run.ts';
 import { isGone, isNotImplemented, recordDisk } from '../effects.ts';
 import type { DiskReference } from '../plan.ts';
 import { waitForAgent } from '../wait-for-agent.ts';
-import { vmMetadata } from './vm-steps.ts';
 
 export async function createDisk(run: DeployRun, stage: StageScope): Promise<void> {
-  const wanted = run.inputs.disk;
+  const wanted = run.inputs.model.persistentDisk;
   if (wanted === undefined) throw new Error('the deployment has no persistent disk');
   await stage.step('Creating disk', async () => {
     const args = { size: wanted.sizeMiB, cloud_properties: wanted.cloudProperties };
@@ -38,8 +38,8 @@ export async function attachDisk(run: DeployRun, reference: DiskReference, stage
     await waitForAgent(run, agent, run.limits.agentMs, step);
     const diskHint = asDiskHint(hint);
     await run.effects.change('agent:mount_disk', { vm_cid: vmCid, disk_cid: diskCid }, async () => {
-      if (diskHint !== undefined) await agent.addPersistentDisk(diskCid, diskHint, run.signal);
-      await agent.mountDisk(diskCid, run.signal);
+      if (diskHint !== undefined) await agent.addPersistentDisk(diskCid, diskHint, run.uninterrupted);
+      await agent.mountDisk(diskCid, run.uninterrupted);
     });
     if (diskCid === run.currentDiskCid) await run.updateVm({ mounted_disk: diskCid });
   });
@@ -52,8 +52,12 @@ function asDiskHint(hint: Json): DiskHint | undefined {
 }
 
 async function setDiskMetadata(run: DeployRun, diskCid: string): Promise<void> {
-  const { job: _job, name: _name, index, ...kept } = vmMetadata(run.inputs);
-  const metadata = { ...kept, instance_index: index ?? '0', attached_at: new Date().toISOString() };
+  const metadata: Record<string, string> = {
+    ...buildVmMetadata(run.inputs.model, ''),
+    instance_index: '0',
+    attached_at: new Date().toISOString(),
+  };
+  for (const key of ['job', 'name', 'index', 'created_at']) delete metadata[key];
   try {
     await run.cloud.setDiskMetadata(run.effects.context(), diskCid, metadata);
   } catch (error) {
@@ -73,7 +77,7 @@ export async function migrateDisk(
     const agent = await run.agent();
     await run.updateVm({ mounted_disk: '' });
     await run.effects.change('agent:migrate_disk', { from: fromCid, to: toCid }, () =>
-      agent.migrateDisk(fromCid, toCid, run.signal),
+      agent.migrateDisk(fromCid, toCid, run.uninterrupted),
     );
   });
 }
@@ -100,14 +104,16 @@ async function release(run: DeployRun, diskCid: string, step: StepScope): Promis
   const vmCid = run.vm.cid;
   const agent = await run.agent();
   await run.effects.change('detach_disk', { vm_cid: vmCid, disk_cid: diskCid }, async (context) => {
-    if ((await agent.listDisk(run.signal)).includes(diskCid)) await agent.unmountDisk(diskCid, run.signal);
-    await agent.removePersistentDisk(diskCid, run.signal);
+    if ((await agent.listDisk(run.uninterrupted)).includes(diskCid))
+      await agent.unmountDisk(diskCid, run.uninterrupted);
+    await agent.removePersistentDisk(diskCid, run.uninterrupted);
     try {
       await run.cloud.detachDisk(context, vmCid, diskCid);
     } catch (error) {
       if (!isGone(error)) throw error;
     }
   });
+  run.detachedDisks.add(diskCid);
   await waitForAgent(run, agent, run.limits.agentMs, step);
 }
 
@@ -119,7 +125,9 @@ export async function deleteDisk(
 ): Promise<void> {
   if (diskCid === '') throw new Error('a disk without CID is never deleted');
   await stage.step(`Deleting ${wording} '${diskCid}'`, async (step) => {
-    if (run.state.current_vm_cid !== '') await release(run, diskCid, step);
+    if (run.state.current_vm_cid !== '' && !run.detachedDisks.has(diskCid)) {
+      await release(run, diskCid, step);
+    }
     await run.effects.change('delete_disk', { disk_cid: diskCid }, async (context) => {
       try {
         await run.cloud.deleteDisk(context, diskCid);

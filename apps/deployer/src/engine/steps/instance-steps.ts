@@ -1,5 +1,6 @@
 import { Agent, request } from 'undici';
-import type { ApplySpec, ReadinessCheck } from '@microbosh/spec';
+import { buildApplySpec, buildInitialApplySpec } from '@microbosh/spec';
+import type { ReadinessCheck } from '@microbosh/spec';
 import { messageChain } from '@microbosh/errors';
 import { randomUUID } from 'node:crypto';
 import { InstanceNotRunning, ServiceNotReady } from '../../errors.ts';
@@ -19,13 +20,13 @@ export async function prepareInstance(
   const { inputs } = run;
   if (initialApply) {
     await run.effects.change('agent:apply', { initial: true }, async () => {
-      await agent.apply({ ...specHead(run), networks: inputs.networks, packages: {} }, run.signal);
-      await agent.getState(run.signal);
+      await agent.apply(buildInitialApplySpec(inputs.model), run.uninterrupted);
+      await agent.getState(run.uninterrupted);
     });
   }
   const rendered = await stage.step('Rendering job templates', async () => {
     const templates = await inputs.content.render(run.vm.address);
-    const archive = await agent.uploadBlob(templates.archivePath, run.signal);
+    const archive = await agent.uploadBlob(templates.archivePath, run.uninterrupted);
     return { archive, jobs: templates.jobs };
   });
   const done = new Map<string, CompiledPackageRef>();
@@ -54,12 +55,12 @@ async function preparePackage(
     if (ready !== undefined) {
       step.skip('Package already compiled');
       step.progress({ message: 'uploading' });
-      const blob = await agent.uploadBlob(ready.path, run.signal);
+      const blob = await agent.uploadBlob(ready.path, run.uninterrupted);
       return remember(run, pkg, { ...named, ...blob });
     }
     step.progress({ message: 'uploading' });
     const source = await pkg.archive();
-    const blob = await agent.uploadBlob(source.path, run.signal);
+    const blob = await agent.uploadBlob(source.path, run.uninterrupted);
     step.progress({ message: 'compiling' });
     const dependencies = Object.fromEntries(pkg.dependencies.map((name) => [name, dependency(done, name)]));
     const compiled = await agent.compilePackage(
@@ -68,7 +69,7 @@ async function preparePackage(
       run.signal,
     );
     await run.compiledPackages
-      .keep(pkg.key, compiled.sha1, (path) => agent.downloadBlob(compiled, path, run.signal))
+      .keep(pkg.key, compiled.sha1, (path) => agent.downloadBlob(compiled, path, run.uninterrupted))
       // A package that cannot be kept is compiled again on the next VM: slower, not wrong.
       .catch((error: unknown) =>
         run.events.message(
@@ -96,41 +97,24 @@ function dependency(done: ReadonlyMap<string, CompiledPackageRef>, name: string)
   return found;
 }
 
-function specHead(run: DeployRun) {
-  const { deployment, group } = run.inputs;
-  return {
-    deployment,
-    name: group,
-    index: 0,
-    id: '0',
-    az: 'unknown',
-    configuration_hash: 'unused-configuration-hash',
-  };
-}
-
 export async function updateInstance(run: DeployRun, stage: StageScope): Promise<void> {
   const { prepared } = run;
   if (prepared === undefined) throw new Error('the instance was not prepared');
   const agent = await run.agent();
-  const { group, networks } = run.inputs;
-  await stage.step(`Updating instance '${group}/0'`, async () => {
-    const spec: ApplySpec = {
-      ...specHead(run),
-      networks,
-      job: {
-        name: group,
-        templates: prepared.jobs.map(({ name, version }) => ({ name, version, sha1: '', blobstore_id: '' })),
-      },
+  await stage.step(`Updating instance '${run.group}/0'`, async () => {
+    const spec = buildApplySpec(run.inputs.model, {
+      networks: run.inputs.model.networks,
+      templates: prepared.jobs,
       packages: prepared.packages,
-      rendered_templates_archive: prepared.archive,
-    };
-    await run.effects.change('agent:apply', { digest: run.inputs.content.digest }, async () => {
-      await agent.stop(run.signal);
-      await agent.apply(spec, run.signal);
-      await agent.runScript('pre-start', run.signal);
-      await agent.start(run.signal);
+      renderedTemplates: prepared.archive,
     });
-    await run.store.update({ own: { applied: run.inputs.content.digest, stopped: false } });
+    await run.effects.change('agent:apply', { digest: run.inputs.applied }, async () => {
+      await agent.stop(run.uninterrupted);
+      await agent.apply(spec, run.uninterrupted);
+      await agent.runScript('pre-start', run.uninterrupted);
+      await agent.start(run.uninterrupted);
+    });
+    await run.store.update({ own: { applied: run.inputs.applied, stopped: false } });
   });
 }
 
@@ -141,7 +125,7 @@ export async function waitUntilRunning(run: DeployRun, stage: StageScope): Promi
     const deadline = Date.now() + run.limits.watchMaxMs - run.limits.watchMinMs;
     for (let pauseMs = 100; ; pauseMs = Math.min(1_000, pauseMs * 1.5)) {
       run.effects.throwIfCancelled();
-      const { jobState } = await agent.getState(run.signal);
+      const { jobState } = await agent.getState(run.uninterrupted);
       if (jobState === 'running') return;
       step.progress({ message: `the jobs are '${jobState}'` });
       if (Date.now() >= deadline) {
@@ -158,12 +142,12 @@ export async function waitUntilRunning(run: DeployRun, stage: StageScope): Promi
 export async function postStart(run: DeployRun, stage: StageScope): Promise<void> {
   const agent = await run.agent();
   await stage.step(`Running the post-start scripts '${run.group}/0'`, () =>
-    agent.runScript('post-start', run.signal),
+    agent.runScript('post-start', run.uninterrupted),
   );
 }
 
 export async function checkReadiness(run: DeployRun, url: string, stage: StageScope): Promise<void> {
-  const check = run.inputs.readiness.find((candidate) => candidate.url === url);
+  const check = run.inputs.model.readiness.find((candidate) => candidate.url === url);
   if (check === undefined) throw new Error(`no readiness check for '${url}'`);
   await stage.step(`Waiting for the service at '${url}'`, async (step) => {
     const dispatcher = new Agent({
@@ -219,16 +203,16 @@ async function probe(
 
 /** Last write of a deploy that went through. */
 export async function recordDeployment(run: DeployRun, deployed: string): Promise<void> {
-  const releases = run.inputs.releases.map((release) => ({ id: randomUUID(), ...release }));
+  const releases = run.inputs.releases.map((release) => ({ id: randomUUID(), ...release, unknown: {} }));
   await run.store.update({
-    current_manifest_sha: run.inputs.manifestSha,
+    current_manifest_sha: run.inputs.model.manifestSha,
     releases,
     current_release_ids: releases.map((release) => release.id),
     own: {
       deployed,
       deployed_at: new Date().toISOString(),
-      deployment: run.inputs.deployment,
-      group: run.inputs.group,
+      deployment: run.inputs.model.name,
+      group: run.group,
     },
   });
 }

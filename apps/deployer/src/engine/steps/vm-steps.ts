@@ -1,5 +1,7 @@
 import type { CreatedVm } from '@microbosh/cpi';
 import { randomUUID } from 'node:crypto';
+import { buildVmMetadata } from '@microbosh/spec';
+import type { DeploymentModel } from '@microbosh/spec';
 import { digestOf, plainJson } from '../../state/state-document.ts';
 import type { StageScope, StepScope } from '../../events/event-bus.ts';
 import type { DeployRun } from '../deploy-run.ts';
@@ -30,22 +32,22 @@ export async function stopInstance(run: DeployRun, stage: StageScope): Promise<v
   const instance = `${run.group}/0`;
   await run.store.update({ own: { applied: undefined } });
   await stage.step(`Running the pre-stop scripts '${instance}'`, () =>
-    agent.runScript('pre-stop', run.signal),
+    agent.runScript('pre-stop', run.uninterrupted),
   );
   if (!run.skipDrain) {
-    await stage.step(`Draining jobs on instance '${instance}'`, () => agent.drain(run.signal));
+    await stage.step(`Draining jobs on instance '${instance}'`, () => agent.drain(run.uninterrupted));
   }
-  await stage.step(`Stopping jobs on instance '${instance}'`, () => agent.stop(run.signal));
+  await stage.step(`Stopping jobs on instance '${instance}'`, () => agent.stop(run.uninterrupted));
   await stage.step(`Running the post-stop scripts '${instance}'`, () =>
-    agent.runScript('post-stop', run.signal),
+    agent.runScript('post-stop', run.uninterrupted),
   );
 }
 
 export async function unmountDisks(run: DeployRun, stage: StageScope): Promise<void> {
   const agent = await run.agent();
   await run.updateVmIfKnown({ mounted_disk: '' });
-  for (const cid of await agent.listDisk(run.signal)) {
-    await stage.step(`Unmounting disk '${cid}'`, () => agent.unmountDisk(cid, run.signal));
+  for (const cid of await agent.listDisk(run.uninterrupted)) {
+    await stage.step(`Unmounting disk '${cid}'`, () => agent.unmountDisk(cid, run.uninterrupted));
   }
 }
 
@@ -71,70 +73,56 @@ export async function deleteVm(run: DeployRun, vmCid: string, step: StepScope): 
 export async function createVm(run: DeployRun, stage: StageScope): Promise<void> {
   const { inputs } = run;
   const stemcell = wantedStemcell(run);
-  await stage.step(
-    `Creating VM for instance '${inputs.group}/0' from stemcell '${stemcell.cid}'`,
-    async () => {
-      const agentId = randomUUID();
-      const args = plainJson({
-        agent_id: agentId,
-        fingerprint: inputs.vmFingerprint,
-        address: inputs.address,
-        networks: inputs.networks,
-        stemcell: stemcell.cid,
-      });
-      // Known before the VM is: an agent that is up cannot be reached without it.
-      await run.store.update({ own: { endpoint: inputs.endpoint, applied: undefined } });
-      await run.effects.create<CreatedVm>(
-        'vm',
-        args,
-        (context) =>
-          run.cloud.createVm(
-            context,
-            agentId,
-            stemcell.cid,
-            inputs.vmCloudProperties,
-            inputs.networks,
-            (run.state.disks ?? []).map((disk) => disk.cid),
-            inputs.env,
-          ),
-        ({ cid, networks }) => recordVm(cid, args, networks === undefined ? undefined : plainJson(networks)),
-      );
-    },
-  );
+  await stage.step(`Creating VM for instance '${run.group}/0' from stemcell '${stemcell.cid}'`, async () => {
+    const agentId = randomUUID();
+    const args = plainJson({
+      agent_id: agentId,
+      fingerprint: inputs.vmFingerprint,
+      address: inputs.address,
+      networks: inputs.model.networks,
+      stemcell: stemcell.cid,
+    });
+    // Known before the VM is: an agent that is up cannot be reached without it.
+    await run.store.update({ own: { endpoint: inputs.endpoint, applied: undefined } });
+    await run.effects.create<CreatedVm>(
+      'vm',
+      args,
+      (context) =>
+        run.cloud.createVm(
+          context,
+          agentId,
+          stemcell.cid,
+          inputs.model.vm.cloudProperties,
+          inputs.model.networks,
+          (run.state.disks ?? []).map((disk) => disk.cid),
+          inputs.env,
+        ),
+      ({ cid, networks }) => recordVm(cid, args, networks === undefined ? undefined : plainJson(networks)),
+    );
+  });
 }
 
 /** Part of making a VM in the original's output: no line of its own. */
 export async function setVmMetadata(run: DeployRun): Promise<void> {
   const { inputs } = run;
-  const metadata = vmMetadata(inputs);
+  const metadata = buildVmMetadata(inputs.model, new Date().toISOString());
   const vmCid = run.vm.cid;
   await run.effects.change('set_vm_metadata', { vm_cid: vmCid }, async (context) => {
     try {
-      await run.cloud.setVmMetadata(context, vmCid, { ...metadata, created_at: new Date().toISOString() });
+      await run.cloud.setVmMetadata(context, vmCid, metadata);
     } catch (error) {
       if (!isNotImplemented(error)) throw error;
     }
   });
   await run.store.update({
     current_stemcell_id: wantedStemcell(run).id,
-    own: { vm: { ...run.vm, metadata: digestOf(metadata) } },
+    own: { vm: { ...run.vm, metadata: metadataDigest(inputs.model) } },
   });
 }
 
-export function vmMetadata(inputs: {
-  readonly deployment: string;
-  readonly group: string;
-  readonly tags: Readonly<Record<string, string>>;
-}): Record<string, string> {
-  return {
-    deployment: inputs.deployment,
-    job: inputs.group,
-    instance_group: inputs.group,
-    index: '0',
-    director: 'bosh-init',
-    name: `${inputs.group}/0`,
-    ...inputs.tags,
-  };
+/** Of the metadata that stays the same from VM to VM. */
+export function metadataDigest(model: DeploymentModel): string {
+  return digestOf(buildVmMetadata(model, ''));
 }
 
 export async function waitForVm(run: DeployRun, stage: StageScope): Promise<void> {

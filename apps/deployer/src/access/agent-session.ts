@@ -1,0 +1,66 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { isOperationalError, messageChain } from '@microbosh/errors';
+import { AgentClient, AgentUnreachable, MethodUnknown } from '@microbosh/agent-client';
+import { plainJson } from '../state/state-document.ts';
+import type { AgentConnector, AgentSession } from '../ports/agent.ts';
+
+/** The real agent, over HTTPS. */
+export const connectAgent: AgentConnector = async ({ mbus, ca, directorUuid }) => {
+  const client = new AgentClient({ mbus, replyTo: directorUuid, ...(ca === undefined ? {} : { ca }) });
+  const session: AgentSession = {
+    ping: (signal) => client.ping({ signal }),
+    explain: (error) => {
+      if (error instanceof AgentUnreachable) {
+        return { kind: error.kind, text: error.message, hopeless: !error.retryable };
+      }
+      if (isOperationalError(error)) return { kind: error.code, text: error.message, hopeless: false };
+      return { kind: 'timeout', text: `no answer (${messageChain(error).join(': ')})`, hopeless: false };
+    },
+    getState: async (signal) => {
+      const raw = plainJson(await client.getState(undefined, { signal }));
+      return { jobState: typeof raw['job_state'] === 'string' ? raw['job_state'] : 'unknown', raw };
+    },
+    apply: (spec, signal) => client.apply(spec, { signal }),
+    runScript: (name, signal) => tolerateUnknown(client.runScript(name, {}, { signal })),
+    drain: (signal) => client.drain('shutdown', {}, { signal }),
+    start: (signal) => client.start({ signal }),
+    stop: (signal) => client.stop({ signal }),
+    listDisk: (signal) => client.listDisk({ signal }),
+    addPersistentDisk: (cid, hint, signal) =>
+      tolerateUnknown(client.addPersistentDisk(cid, hint, { signal })),
+    removePersistentDisk: (cid, signal) => tolerateUnknown(client.removePersistentDisk(cid, { signal })),
+    mountDisk: (cid, signal) => client.mountDisk(cid, { signal }),
+    unmountDisk: (cid, signal) => client.unmountDisk(cid, { signal }),
+    migrateDisk: (from, to, signal) => client.migrateDisk(from, to, { signal }),
+    compilePackage: async ({ name, version, blob }, dependencies, signal) => {
+      const source = { blobId: blob.blobstore_id, digest: blob.sha1, name, version, dependencies };
+      const { blobstoreId, sha1 } = await client.compilePackage(source, { signal });
+      return { blobstore_id: blobstoreId, sha1 };
+    },
+    uploadBlob: async (path, signal) => {
+      const id = randomUUID();
+      const sha1 = `sha256:${await sha256OfFile(path)}`;
+      await client.putBlob(id, { path }, { signal });
+      return { blobstore_id: id, sha1 };
+    },
+    downloadBlob: (blob, path, signal) =>
+      client.getBlob(blob.blobstore_id, path, { signal, digest: blob.sha1 }),
+    close: () => client.close(),
+  };
+  return session;
+};
+
+async function tolerateUnknown(call: Promise<void>): Promise<void> {
+  try {
+    await call;
+  } catch (error) {
+    if (!(error instanceof MethodUnknown)) throw error;
+  }
+}
+
+async function sha256OfFile(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}

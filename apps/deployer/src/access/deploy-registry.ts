@@ -1,0 +1,104 @@
+import { randomBytes } from 'node:crypto';
+import { errorCode } from '@microbosh/errors';
+import { generateCertificate } from '@microbosh/spec';
+import type { OwnState } from '../state/environment-state.ts';
+import type { StateStore } from '../state/state-store.ts';
+
+type RegistryRecord = NonNullable<OwnState['registry']>;
+
+/** `registry` of a CPI's configuration. */
+export interface RegistryAccess {
+  readonly endpoint: string;
+  readonly user: string;
+  readonly password: string;
+  readonly ca: string;
+}
+
+export interface DeployRegistry {
+  readonly access: RegistryAccess;
+  close(): Promise<void>;
+}
+
+/**
+ * A registry in this process for the time of a deploy. Its port, credentials and CA stay the same from run to run: VMs
+ * have its address in their user data. Its rows are kept beside the state file.
+ */
+export async function startRegistry(store: StateStore, address: string): Promise<DeployRegistry> {
+  const { createRegistryServer } = await import('@microbosh/registry-server');
+  let record = await registryRecord(store.current.own.registry, address);
+  const open = (port: number) =>
+    createRegistryServer({
+      store: { sqliteFile: store.paths.registryDatabase },
+      admins: [{ user: record.user, password: record.password, access: 'read-write' }],
+      listeners: [
+        { address, port, tls: { certificate: record.certificate, privateKey: record.private_key } },
+      ],
+      drainMs: 1_000,
+    });
+  let server = await open(record.port);
+  let bound: readonly { readonly port: number }[];
+  try {
+    bound = await server.listen();
+  } catch (error) {
+    await server.close();
+    if (errorCode(error) !== 'EADDRINUSE') throw error;
+    // Someone else has the port now. Agents that are up live from their cached settings.
+    server = await open(0);
+    bound = await server.listen();
+  }
+  record = { ...record, port: bound[0]?.port ?? record.port };
+  await store.update({ own: { registry: record } });
+  const host = address.includes(':') ? `[${address}]` : address;
+  return {
+    access: {
+      endpoint: `https://${host}:${record.port}`,
+      user: record.user,
+      password: record.password,
+      ca: record.ca,
+    },
+    close: () => server.close(),
+  };
+}
+
+async function registryRecord(known: RegistryRecord | undefined, address: string): Promise<RegistryRecord> {
+  if (known?.address === address) return known;
+  const now = new Date();
+  const common = { organization: 'microbosh', keyUsage: [], durationDays: 3650, keyLength: 2048 } as const;
+  const ca =
+    known === undefined
+      ? await generateCertificate(
+          {
+            ...common,
+            commonName: 'registry CA',
+            alternativeNames: [],
+            isCa: true,
+            ca: undefined,
+            extendedKeyUsage: [],
+          },
+          undefined,
+          now,
+        )
+      : { certificate: known.ca, private_key: known.ca_key };
+  const leaf = await generateCertificate(
+    {
+      ...common,
+      commonName: address,
+      alternativeNames: [address],
+      isCa: false,
+      ca: 'ca',
+      extendedKeyUsage: ['server_auth'],
+    },
+    { certificate: ca.certificate, privateKey: ca.private_key },
+    now,
+  );
+  return {
+    port: known?.port ?? 0,
+    user: known?.user ?? 'registry',
+    password: known?.password ?? randomBytes(24).toString('hex'),
+    ca: ca.certificate,
+    ca_key: ca.private_key,
+    address,
+    certificate: leaf.certificate,
+    private_key: leaf.private_key,
+  };
+}

@@ -1,0 +1,57 @@
+import type { EvaluatedManifest } from '@microbosh/spec';
+import type { CommandContext } from '../cli/context.ts';
+import { Environment } from '../environment.ts';
+import { loadModel } from '../inputs/load-model.ts';
+import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
+import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
+import type { EnvironmentPaths } from '../state/environment-paths.ts';
+import type { RememberedInputs } from '../state/environment-state.ts';
+import { deploy, validateDeployment } from './deploy.ts';
+import type { Deployment, DeployFlags } from './deploy.ts';
+
+export interface CreateEnvRequest {
+  readonly context: CommandContext;
+  readonly manifest: string;
+  readonly paths: EnvironmentPaths;
+  readonly inputs: RememberedInputs;
+  readonly evaluated: EvaluatedManifest;
+  readonly flags: DeployFlags;
+  readonly dependencies: DeployerDependencies;
+}
+
+export async function createEnv(request: CreateEnvRequest): Promise<'deployed' | 'unchanged'> {
+  const { context, paths, inputs, flags, dependencies } = request;
+  for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
+  const model = await loadModel(request.evaluated, request.manifest, context);
+  const environment = await Environment.open(paths, 'create-env', context);
+  try {
+    const deployment = await validateDeployment(model, environment, dependencies, flags, context);
+    try {
+      if (isDeployed(deployment, environment, flags)) {
+        await environment.store.update({ own: { artifacts: [...deployment.artifacts.files] } });
+        return 'unchanged';
+      }
+      await deploy(deployment, environment, inputs, dependencies, flags, context);
+      return 'deployed';
+    } finally {
+      await deployment.artifacts.close();
+    }
+  } finally {
+    await environment.close();
+  }
+}
+
+/** The last deploy went through with the same content, and nothing is left to clean up. */
+function isDeployed(deployment: Deployment, environment: Environment, flags: DeployFlags): boolean {
+  const { current } = environment.store;
+  return (
+    !flags.recreate &&
+    !flags.recreateDisk &&
+    current.own.deployed === deployment.desired.deployed &&
+    current.current_manifest_sha === deployment.model.manifestSha &&
+    current.own.leftover_vms.length === 0 &&
+    (current.disks?.length ?? 0) <= 1 &&
+    (current.stemcells?.length ?? 0) <= 1 &&
+    environment.journal.openIntents.length === 0
+  );
+}

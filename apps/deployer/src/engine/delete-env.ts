@@ -1,0 +1,137 @@
+import { isJsonObject } from '@microbosh/errors';
+import type { JsonObject } from '@microbosh/errors';
+import type { BuiltInCloud, DeploymentModel, ReleaseCloud } from '@microbosh/spec';
+import type { CommandContext } from '../cli/context.ts';
+import { Environment } from '../environment.ts';
+import { NotConfirmed, StateUnreadable } from '../errors.ts';
+import { evaluateInputs, hasInputFlags } from '../inputs/manifest-inputs.ts';
+import { loadModel } from '../inputs/load-model.ts';
+import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
+import type { EnvironmentPaths } from '../state/environment-paths.ts';
+import { currentDisk, currentStemcell } from '../state/environment-state.ts';
+import type { AgentEndpoint, EnvironmentState, RememberedInputs } from '../state/environment-state.ts';
+import { Session, settingsOf } from './deploy.ts';
+import { executeDelete } from './execute.ts';
+import { observe } from './observe.ts';
+import { planDelete } from './plan.ts';
+
+export interface DeleteEnvRequest {
+  readonly context: CommandContext;
+  readonly manifest: string;
+  readonly paths: EnvironmentPaths;
+  readonly inputs: RememberedInputs;
+  readonly keepDisk: boolean;
+  readonly skipDrain: boolean;
+  readonly dependencies: DeployerDependencies;
+}
+
+/** Takes away everything that the state knows, the persistent disk last but one, the state file last. */
+export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
+  const { context, paths, dependencies } = request;
+  const environment = await Environment.open(paths, 'delete-env', context);
+  try {
+    const { current } = environment.store;
+    const known = await context.events.stage('validating', (stage) =>
+      stage.step('Validating cpi release', async () => {
+        const found = await knownCloud(request, current);
+        await dependencies.checkCloud(found.cloud);
+        return found;
+      }),
+    );
+    await confirm(request, current);
+    const session = await Session.open({
+      cloud: known.cloud,
+      networks: undefined,
+      group: current.own.group ?? 'unknown',
+      settings: settingsOf(known.cloud, current.own.endpoint?.mbus ?? ''),
+      inputs: undefined,
+      stemcellApiVersion: currentStemcell(current)?.api_version ?? 1,
+      environment,
+      dependencies,
+      skipDrain: request.skipDrain,
+      fallbackEndpoint: known.endpoint,
+      context,
+    });
+    try {
+      await session.run.effects.settle();
+      const observed = await observe(session.run);
+      await executeDelete(session.run, planDelete(session.run.state, observed, request.keepDisk));
+    } finally {
+      await session.close();
+    }
+    await context.events.step('Uninstalling local artifacts for CPI and deployment', async () => {
+      if (request.keepDisk && currentDisk(environment.store.current) !== undefined) {
+        await environment.store.update({ current_manifest_sha: '', own: { deployed: undefined } });
+      } else {
+        await environment.remove();
+      }
+    });
+  } finally {
+    await environment.close();
+  }
+}
+
+interface KnownCloud {
+  readonly cloud: DeploymentModel['cloud'];
+  readonly endpoint: AgentEndpoint | undefined;
+}
+
+/** From the manifest as it is now; from the last deploy when the manifest cannot be evaluated any more. */
+async function knownCloud(request: DeleteEnvRequest, state: EnvironmentState): Promise<KnownCloud> {
+  const { context, manifest } = request;
+  const inputs = hasInputFlags(request.inputs) ? request.inputs : (state.own.inputs ?? request.inputs);
+  try {
+    const evaluated = await evaluateInputs(manifest, inputs, context);
+    const { cloud } = await loadModel(evaluated, manifest, context);
+    const endpoint = cloud.mbus === undefined ? undefined : { mbus: cloud.mbus, ca: cloud.mbusCa ?? '' };
+    return { cloud, endpoint };
+  } catch (error) {
+    const cloud = state.own.cloud === undefined ? undefined : recordedCloud(state.own.cloud);
+    if (cloud === undefined) throw error;
+    context.events.message('The manifest cannot be evaluated; the cloud of the last deploy is used', {
+      level: 'warning',
+    });
+    return { cloud, endpoint: undefined };
+  }
+}
+
+/** `cloud_provider` of the last deploy, as the state keeps it. */
+export function recordedCloud(recorded: Readonly<Record<string, unknown>>): BuiltInCloud | ReleaseCloud {
+  const { kind, plugin, templates, properties } = recorded;
+  if (!isJsonObject(properties)) throw cloudUnreadable();
+  const common: { properties: JsonObject } = { properties };
+  if (kind === 'built-in' && typeof plugin === 'string') return { kind, plugin, ...common };
+  if (kind !== 'release' || !Array.isArray(templates)) throw cloudUnreadable();
+  const readable = templates.map((template: unknown) => {
+    if (!isJsonObject(template)) throw cloudUnreadable();
+    const { name, release } = template;
+    if (typeof name !== 'string' || typeof release !== 'string') throw cloudUnreadable();
+    return { name, release };
+  });
+  return { kind, templates: readable, ...common };
+}
+
+function cloudUnreadable(): StateUnreadable {
+  return new StateUnreadable('The state file does not say which cloud the environment is in', {
+    advice: 'Give the manifest and the variables that it was deployed with.',
+  });
+}
+
+async function confirm(request: DeleteEnvRequest, state: EnvironmentState): Promise<void> {
+  const { context } = request;
+  if (!context.interactive) return;
+  const disk = currentDisk(state);
+  const lines = [
+    ...(state.current_vm_cid === '' ? [] : [`  VM '${state.current_vm_cid}'`]),
+    ...(disk === undefined
+      ? []
+      : [
+          `  persistent disk '${disk.cid}' of ${disk.size} MiB ${request.keepDisk ? 'is kept' : 'with all of its data'}`,
+        ]),
+  ];
+  if (lines.length === 0) return;
+  const answer = await context.ask(`This deletes:\n${lines.join('\n')}\nType 'yes' to continue: `);
+  if (answer.trim() !== 'yes') {
+    throw new NotConfirmed('Nothing was deleted', { advice: "Answer 'yes', or use --non-interactive." });
+  }
+}

@@ -1,0 +1,294 @@
+import { isJsonObject } from '@microbosh/errors';
+import type { JsonObject } from '@microbosh/errors';
+import { buildVmEnv } from '@microbosh/spec';
+import type { DeploymentModel } from '@microbosh/spec';
+import { agentAccess, instanceAddress } from '../access/agent-access.ts';
+import type { AgentAccess } from '../access/agent-access.ts';
+import { startRegistry } from '../access/deploy-registry.ts';
+import type { DeployRegistry } from '../access/deploy-registry.ts';
+import type { CommandContext } from '../cli/context.ts';
+import type { Environment } from '../environment.ts';
+import { PersistentDiskLost } from '../errors.ts';
+import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
+import type { AgentEndpoint, RememberedInputs } from '../state/environment-state.ts';
+import { digestOf, plainJson } from '../state/state-document.ts';
+import { DeployRun } from './deploy-run.ts';
+import type { DeployInputs } from './deploy-run.ts';
+import { Effects } from './effects.ts';
+import type { Cloud } from './effects.ts';
+import { executeDeploy } from './execute.ts';
+import { observe } from './observe.ts';
+import { planDeploy } from './plan.ts';
+import type { DesiredEnvironment, Observation, Step } from './plan.ts';
+import { metadataDigest } from './steps/vm-steps.ts';
+
+export interface DeployFlags {
+  readonly recreate: boolean;
+  readonly recreateDisk: boolean;
+  readonly skipDrain: boolean;
+}
+
+export interface Deployment {
+  readonly model: DeploymentModel;
+  readonly artifacts: OpenedArtifacts;
+  readonly access: AgentAccess;
+  readonly inputs: DeployInputs;
+  readonly desired: DesiredEnvironment;
+}
+
+export type EngineContext = Pick<CommandContext, 'events' | 'signal' | 'secrets'>;
+
+/** Stage `validating`: everything that can fail before something is touched. */
+export async function validateDeployment(
+  model: DeploymentModel,
+  environment: Environment,
+  dependencies: DeployerDependencies,
+  flags: DeployFlags,
+  context: EngineContext,
+): Promise<Deployment> {
+  const { own } = environment.store.current;
+  return context.events.stage('validating', async (stage) => {
+    await stage.step('Validating cpi release', () => dependencies.checkCloud(model.cloud));
+    const address = instanceAddress(model.networks);
+    const access = await stage.step('Validating deployment manifest', () =>
+      agentAccess(model, address, own.agent, dependencies.now()),
+    );
+    for (const secret of secretsOf(access)) context.secrets.add(secret);
+    const artifacts = await dependencies.openArtifacts(model, own.instance_id, stage, context.signal);
+    try {
+      const rendered = await stage.step('Validating job templates', () =>
+        artifacts.content.render(address ?? ''),
+      );
+      const applied = digestOf({
+        name: model.name,
+        group: model.group.name,
+        templates: rendered.digest,
+        packages: artifacts.content.packages.map((pkg) => [pkg.name, pkg.key]),
+      });
+      const inputs: DeployInputs = {
+        model,
+        stemcell: artifacts.stemcell,
+        content: artifacts.content,
+        releases: artifacts.releases.map(({ name, version }) => ({ name, version })),
+        vmFingerprint: vmFingerprint(model, artifacts.stemcell.digest),
+        applied,
+        env: access.env,
+        address: address ?? new URL(access.endpoint.mbus).hostname,
+        endpoint: access.endpoint,
+      };
+      const desired = desiredEnvironment(model, artifacts, inputs, flags);
+      return { model, artifacts, access, inputs, desired };
+    } catch (error) {
+      await artifacts.close();
+      throw error;
+    }
+  });
+}
+
+function secretsOf(access: AgentAccess): readonly string[] {
+  const password = decodeURIComponent(new URL(access.endpoint.mbus).password);
+  return [password, access.generated?.private_key ?? ''];
+}
+
+function desiredEnvironment(
+  model: DeploymentModel,
+  artifacts: OpenedArtifacts,
+  inputs: DeployInputs,
+  flags: DeployFlags,
+): DesiredEnvironment {
+  const { name, version, digest } = artifacts.stemcell;
+  return {
+    group: model.group.name,
+    stemcell: { name, version, digest },
+    vmFingerprint: inputs.vmFingerprint,
+    metadata: metadataDigest(model),
+    disk: model.persistentDisk,
+    applied: inputs.applied,
+    deployed: deployedDigest(model, artifacts),
+    readiness: model.readiness.map((check) => check.url),
+    recreate: flags.recreate,
+    recreateDisk: flags.recreateDisk,
+  };
+}
+
+export function deployedDigest(model: DeploymentModel, artifacts: Pick<OpenedArtifacts, 'files'>): string {
+  return digestOf({
+    manifest: model.manifestSha,
+    artifacts: artifacts.files.map(({ url, digest }) => [url, digest]),
+  });
+}
+
+/** Everything that a VM takes from its creation. Tags travel as metadata and need no new VM. */
+function vmFingerprint(model: DeploymentModel, stemcellDigest: string): string {
+  const { properties } = model.cloud;
+  return digestOf({
+    cloud: model.cloud.kind === 'built-in' ? model.cloud.plugin : model.cloud.templates,
+    stemcell: stemcellDigest,
+    networks: plainJson(model.networks),
+    cloudProperties: model.vm.cloudProperties,
+    env: buildVmEnv({ ...model, tags: {} }),
+    settings: properties['agent'] ?? {},
+    mbus: model.cloud.mbus ?? '',
+    mbusCa: model.cloud.mbusCa ?? '',
+  });
+}
+
+/** Cloud, registry and effects of one run, opened and closed together. */
+export class Session {
+  readonly run: DeployRun;
+  readonly #registry: DeployRegistry | undefined;
+
+  private constructor(run: DeployRun, registry: DeployRegistry | undefined) {
+    this.run = run;
+    this.#registry = registry;
+  }
+
+  static async open(options: {
+    readonly cloud: DeploymentModel['cloud'];
+    readonly networks: DeploymentModel['networks'] | undefined;
+    readonly group: string;
+    readonly settings: JsonObject;
+    readonly inputs: DeployInputs | undefined;
+    readonly stemcellApiVersion: number;
+    readonly environment: Environment;
+    readonly dependencies: DeployerDependencies;
+    readonly skipDrain: boolean;
+    readonly watch?: DeploymentModel['updateWatchTimeMs'];
+    /** For a state of create-env, which does not say where its VM's agent answers. */
+    readonly fallbackEndpoint: AgentEndpoint | undefined;
+    readonly context: EngineContext;
+  }): Promise<Session> {
+    const { environment, dependencies, context, fallbackEndpoint } = options;
+    const { own, current_vm_cid: vmCid } = environment.store.current;
+    if (own.endpoint === undefined && vmCid !== '' && fallbackEndpoint !== undefined) {
+      await environment.store.update({ own: { endpoint: fallbackEndpoint } });
+    }
+    const open = (registry: DeployRegistry | undefined) =>
+      dependencies.openCloud(
+        options.cloud,
+        { agent: options.settings, registry: registry?.access },
+        environment.store,
+      );
+    let cloud = await open(undefined);
+    const effectsOf = (of: Cloud) =>
+      new Effects({
+        cloud: of,
+        store: environment.store,
+        journal: environment.journal,
+        events: context.events,
+        signal: context.signal,
+        stemcellApiVersion: options.stemcellApiVersion,
+      });
+    let registry: DeployRegistry | undefined;
+    const { networks } = options;
+    if (networks !== undefined && !namesRegistry(options.cloud) && cloud.hostAddress !== undefined) {
+      const address = await cloud.hostAddress(effectsOf(cloud).context(), networks);
+      if (address !== undefined) {
+        registry = await context.events.step('Starting registry', () =>
+          startRegistry(environment.store, address),
+        );
+        cloud = await open(registry);
+      }
+    }
+    const run = new DeployRun({
+      inputs: options.inputs,
+      effects: effectsOf(cloud),
+      events: context.events,
+      connectAgent: dependencies.connectAgent,
+      compiledPackages: dependencies.compiledPackages,
+      limits: {
+        ...dependencies.limits,
+        ...(options.watch === undefined
+          ? {}
+          : { watchMinMs: options.watch.min, watchMaxMs: options.watch.max }),
+      },
+      group: options.group,
+      skipDrain: options.skipDrain,
+    });
+    return new Session(run, registry);
+  }
+
+  async close(): Promise<void> {
+    await this.run.close();
+    await this.#registry?.close();
+  }
+}
+
+/** `cloud_provider.properties.registry` names one that is already there. */
+function namesRegistry(cloud: DeploymentModel['cloud']): boolean {
+  const registry = cloud.properties['registry'];
+  return isJsonObject(registry) && typeof registry['endpoint'] === 'string';
+}
+
+/** What the CPI merges into the VM's settings: the manifest's own, and what it leaves out. */
+export function settingsOf(cloud: DeploymentModel['cloud'], mbus: string): JsonObject {
+  const given = isJsonObject(cloud.properties['agent']) ? cloud.properties['agent'] : {};
+  return {
+    blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/micro_bosh/data/cache' } },
+    ntp: [],
+    mbus,
+    ...given,
+  };
+}
+
+export interface Planned {
+  readonly observed: Observation;
+  readonly steps: readonly Step[];
+}
+
+/** Settles what an earlier run left open, looks, and plans. */
+export async function planRun(run: DeployRun, desired: DesiredEnvironment): Promise<Planned> {
+  await run.effects.settle();
+  const observed = await observe(run);
+  const plan = planDeploy(desired, run.state, observed);
+  if ('obstacle' in plan) {
+    throw new PersistentDiskLost(`The persistent disk '${plan.diskCid}' no longer exists`, {
+      details: { diskCid: plan.diskCid },
+      advice:
+        'Restore it under the same id, or delete the environment and begin with an empty disk. A new disk is never made silently in its place.',
+    });
+  }
+  return { observed, steps: plan };
+}
+
+/** Brings the environment to what the deployment says. */
+export async function deploy(
+  deployment: Deployment,
+  environment: Environment,
+  remembered: RememberedInputs,
+  dependencies: DeployerDependencies,
+  flags: DeployFlags,
+  context: EngineContext,
+): Promise<void> {
+  const { model, access, inputs, desired, artifacts } = deployment;
+  await environment.store.update({
+    own: {
+      inputs: remembered,
+      cloud: plainJson(model.cloud),
+      deployment: model.name,
+      group: model.group.name,
+      ...(access.generated === undefined ? {} : { agent: access.generated }),
+    },
+  });
+  const session = await Session.open({
+    cloud: model.cloud,
+    networks: model.networks,
+    group: model.group.name,
+    settings: settingsOf(model.cloud, access.settingsMbus),
+    inputs,
+    stemcellApiVersion: artifacts.stemcell.apiVersion,
+    environment,
+    dependencies,
+    skipDrain: flags.skipDrain,
+    watch: model.updateWatchTimeMs,
+    fallbackEndpoint: access.endpoint,
+    context,
+  });
+  try {
+    const { steps } = await planRun(session.run, desired);
+    await executeDeploy(session.run, steps, desired.deployed);
+    await environment.store.update({ own: { artifacts: [...artifacts.files] } });
+  } finally {
+    await session.close();
+  }
+}

@@ -1,0 +1,73 @@
+import type { EvaluatedManifest } from '@microbosh/spec';
+import type { CommandContext } from '../cli/context.ts';
+import { Environment } from '../environment.ts';
+import { loadModel } from '../inputs/load-model.ts';
+import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
+import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
+import type { EnvironmentPaths } from '../state/environment-paths.ts';
+import type { RememberedInputs } from '../state/environment-state.ts';
+import { Session, planRun, settingsOf, validateDeployment } from './deploy.ts';
+import type { DeployFlags } from './deploy.ts';
+import type { Observation, Step } from './plan.ts';
+
+export interface PlanRequest {
+  readonly context: CommandContext;
+  readonly manifest: string;
+  readonly paths: EnvironmentPaths;
+  readonly inputs: RememberedInputs;
+  readonly evaluated: EvaluatedManifest;
+  readonly flags: DeployFlags;
+  readonly dependencies: DeployerDependencies;
+}
+
+/** A plan as a value: what a deploy would do, and what it was made for. */
+export interface DeployPlan {
+  readonly manifestSha: string;
+  readonly deployed: string;
+  /** Count of saves of the state that it was made for. */
+  readonly serial: number;
+  readonly observed: Observation;
+  readonly steps: readonly Step[];
+}
+
+/** What a deploy would do now. The cloud is asked, nothing is changed in it. */
+export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
+  const { context, paths, inputs, flags, dependencies } = request;
+  for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
+  const model = await loadModel(request.evaluated, request.manifest, context);
+  const environment = await Environment.open(paths, 'plan', context);
+  try {
+    const deployment = await validateDeployment(model, environment, dependencies, flags, context);
+    try {
+      const session = await Session.open({
+        cloud: model.cloud,
+        networks: undefined,
+        group: model.group.name,
+        settings: settingsOf(model.cloud, deployment.access.settingsMbus),
+        inputs: deployment.inputs,
+        stemcellApiVersion: deployment.artifacts.stemcell.apiVersion,
+        environment,
+        dependencies,
+        skipDrain: flags.skipDrain,
+        fallbackEndpoint: undefined,
+        context,
+      });
+      try {
+        const { observed, steps } = await planRun(session.run, deployment.desired);
+        return {
+          manifestSha: model.manifestSha,
+          deployed: deployment.desired.deployed,
+          serial: environment.store.current.own.serial,
+          observed,
+          steps,
+        };
+      } finally {
+        await session.close();
+      }
+    } finally {
+      await deployment.artifacts.close();
+    }
+  } finally {
+    await environment.close();
+  }
+}

@@ -1,0 +1,94 @@
+import { appendFileSync, mkdirSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { plainJson } from './state/state-document.ts';
+import type { CommandContext } from './cli/context.ts';
+import { EnvironmentLock } from './state/environment-lock.ts';
+import { environmentPaths } from './state/environment-paths.ts';
+import type { EnvironmentPaths } from './state/environment-paths.ts';
+import { Journal } from './state/journal.ts';
+import { StateStore } from './state/state-store.ts';
+
+/** One environment, locked for this process. */
+export class Environment {
+  readonly paths: EnvironmentPaths;
+  readonly store: StateStore;
+  readonly journal: Journal;
+  readonly #lock: EnvironmentLock;
+  readonly #stopRecording: () => void;
+  #removed = false;
+
+  private constructor(
+    paths: EnvironmentPaths,
+    lock: EnvironmentLock,
+    store: StateStore,
+    journal: Journal,
+    stopRecording: () => void,
+  ) {
+    this.paths = paths;
+    this.#lock = lock;
+    this.store = store;
+    this.journal = journal;
+    this.#stopRecording = stopRecording;
+  }
+
+  static async open(
+    paths: EnvironmentPaths,
+    command: string,
+    context: Pick<CommandContext, 'events' | 'secrets'>,
+  ): Promise<Environment> {
+    mkdirSync(dirname(paths.state), { recursive: true });
+    const lock = await EnvironmentLock.acquire(paths, command);
+    try {
+      const store = await StateStore.open(paths);
+      const journal = await Journal.open(paths.journal);
+      if (store.editedByOthers) {
+        context.events.message(
+          `The state file '${paths.shownState}' was changed by another program since it was saved`,
+          {
+            level: 'warning',
+          },
+        );
+      }
+      const record = (event: object) => {
+        appendFileSync(paths.events, `${context.secrets.redact(JSON.stringify(plainJson(event)))}\n`, {
+          mode: 0o600,
+        });
+      };
+      record({ type: 'run', command, time: new Date().toISOString() });
+      const stop = context.events.subscribe((event) => {
+        if (event.type !== 'progress') record(event);
+      });
+      return new Environment(paths, lock, store, journal, stop);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  /** State file, journal and everything beside them. */
+  async remove(): Promise<void> {
+    this.#stopRecording();
+    await this.journal.remove();
+    await this.store.remove();
+    await this.#lock.releaseAndRemove();
+    this.#removed = true;
+  }
+
+  async close(): Promise<void> {
+    this.#stopRecording();
+    if (this.#removed) return;
+    await this.journal.close();
+    await this.#lock.release();
+  }
+}
+
+export function pathsOf(
+  manifest: string,
+  state: string | undefined,
+  context: Pick<CommandContext, 'cwd' | 'events'>,
+): EnvironmentPaths {
+  const paths = environmentPaths(manifest, state, context.cwd);
+  context.events.message(`Deployment manifest: '${resolve(context.cwd, manifest)}'`);
+  context.events.message(`Deployment state: '${paths.shownState}'`);
+  return paths;
+}

@@ -1,0 +1,135 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { OperationalError, errorCode, messageOf } from '@microbosh/errors';
+import { writeFileDurably } from '@microbosh/host';
+import { evaluateManifest, parseYaml, splitAssignment, toJson } from '@microbosh/spec';
+import type { EvaluatedManifest, VarsStorePort } from '@microbosh/spec';
+import type { CommandContext, CommandOptions } from '../cli/context.ts';
+import { listOption, textOption } from '../cli/context.ts';
+import type { RememberedInputs } from '../state/environment-state.ts';
+
+/** A file that the command line names cannot be read. */
+export class InputUnreadable extends OperationalError {
+  readonly code = 'E_INPUT_UNREADABLE';
+}
+
+/** Variable and ops flags with absolute paths, so that they mean the same from any folder. */
+export function readInputFlags(options: CommandOptions, cwd: string): RememberedInputs {
+  const varsStore = textOption(options, 'varsStore');
+  return {
+    var: [...listOption(options, 'var')],
+    varFile: listOption(options, 'varFile').map((flag) => {
+      const { name, value } = splitAssignment(flag, 'path');
+      return `${name}=${resolve(cwd, value)}`;
+    }),
+    varsFile: listOption(options, 'varsFile').map((path) => resolve(cwd, path)),
+    varsEnv: [...listOption(options, 'varsEnv')],
+    ...(varsStore === undefined ? {} : { varsStore: resolve(cwd, varsStore) }),
+    opsFile: listOption(options, 'opsFile').map((path) => resolve(cwd, path)),
+  };
+}
+
+export function hasInputFlags(inputs: RememberedInputs): boolean {
+  return (
+    inputs.varsStore !== undefined ||
+    [inputs.var, inputs.varFile, inputs.varsFile, inputs.varsEnv, inputs.opsFile].some(
+      (list) => list.length > 0,
+    )
+  );
+}
+
+/** Reads the manifest and everything that the flags name, once, and evaluates it. */
+export async function evaluateInputs(
+  manifestPath: string,
+  inputs: RememberedInputs,
+  context: Pick<CommandContext, 'cwd' | 'env' | 'readStdin'>,
+): Promise<EvaluatedManifest> {
+  const [text, ops, files, contents] = await Promise.all([
+    manifestPath === '-'
+      ? context.readStdin()
+      : readInput(resolve(context.cwd, manifestPath), 'manifest', manifestPath),
+    Promise.all(inputs.opsFile.map(async (file) => ({ file, text: await readInput(file, 'ops file') }))),
+    Promise.all(
+      inputs.varsFile.map(async (file) => ({ file, text: await readInput(file, 'variables file') })),
+    ),
+    Promise.all(
+      inputs.varFile.map(async (flag) => {
+        const { name, value: file } = splitAssignment(flag, 'path');
+        return { name, file, text: await readInput(file, 'variable file') };
+      }),
+    ),
+  ]);
+  return evaluateManifest({
+    text,
+    file: manifestPath,
+    ops,
+    variables: {
+      prefixes: inputs.varsEnv,
+      environment: context.env,
+      files,
+      contents,
+      assignments: inputs.var,
+    },
+    ...(inputs.varsStore === undefined ? {} : { varsStore: varsStoreFile(inputs.varsStore) }),
+  });
+}
+
+/** The store is the only record of generated values: replaced atomically, mode 0600. */
+export function varsStoreFile(path: string): VarsStorePort {
+  return {
+    file: path,
+    load: async () => {
+      try {
+        return await readFile(path, 'utf8');
+      } catch (error) {
+        if (errorCode(error) === 'ENOENT') return undefined;
+        throw unreadable('variables store', path, error);
+      }
+    },
+    save: async (text) => {
+      await mkdir(dirname(path), { recursive: true });
+      await writeFileDurably(path, text, { mode: 0o600 });
+    },
+  };
+}
+
+/** Everything in the vars-store that is not public by nature; nothing of it may be printed. */
+export async function secretsOfVarsStore(path: string | undefined): Promise<readonly string[]> {
+  if (path === undefined) return [];
+  const text = await varsStoreFile(path).load();
+  if (text === undefined) return [];
+  const secrets: string[] = [];
+  collectSecrets(toJson(parseYaml(text, { file: path })), '', secrets);
+  return secrets;
+}
+
+const publicKeys = new Set(['ca', 'certificate', 'public_key', 'public_key_fingerprint', 'username']);
+
+function collectSecrets(value: unknown, key: string, found: string[]): void {
+  if (publicKeys.has(key)) return;
+  if (typeof value === 'string') {
+    if (value.length >= 8) found.push(value);
+  } else if (typeof value === 'object' && value !== null) {
+    for (const [innerKey, inner] of Object.entries(value)) collectSecrets(inner, innerKey, found);
+  }
+}
+
+async function readInput(path: string, what: string, shown = path): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    throw unreadable(what, shown, error);
+  }
+}
+
+function unreadable(what: string, path: string, error: unknown): InputUnreadable {
+  const reasons: Record<string, string> = {
+    ENOENT: 'it does not exist',
+    EISDIR: 'it is a directory',
+    EACCES: 'permission denied',
+  };
+  return new InputUnreadable(
+    `The ${what} '${path}' cannot be read: ${reasons[errorCode(error) ?? ''] ?? messageOf(error)}`,
+    { details: { path }, advice: 'Check the path.' },
+  );
+}

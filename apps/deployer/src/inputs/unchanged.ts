@@ -1,0 +1,44 @@
+import { readFile, stat } from 'node:fs/promises';
+import { isJsonObject } from '@microbosh/errors';
+import type { JsonObject } from '@microbosh/errors';
+import type { EnvironmentPaths } from '../state/environment-paths.ts';
+
+/**
+ * Whether the last deploy went through with this very manifest and with these very files. Cheap, and says no when in
+ * doubt: the full comparison follows then.
+ */
+export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string): Promise<boolean> {
+  const state = parse(await readFile(paths.state, 'utf8').catch(() => ''));
+  if (state?.['current_manifest_sha'] !== manifestSha) return false;
+  const own = state['microbosh'];
+  if (!isJsonObject(own) || typeof own['deployed'] !== 'string') return false;
+  const { leftover_vms: leftovers, artifacts } = own;
+  if (!Array.isArray(leftovers) || leftovers.length > 0 || !Array.isArray(artifacts)) return false;
+  const disks = state['disks'];
+  if (Array.isArray(disks) && disks.length > 1) return false;
+  if ((await readFile(paths.journal, 'utf8').catch(() => '')) !== '') return false;
+  for (const artifact of artifacts) {
+    if (!isJsonObject(artifact) || !(await isSameFile(artifact))) return false;
+  }
+  return true;
+}
+
+async function isSameFile(artifact: JsonObject): Promise<boolean> {
+  if (typeof artifact['path'] !== 'string') return false;
+  const found = await stat(artifact['path'], { bigint: true }).catch(() => undefined);
+  return (
+    found !== undefined &&
+    Number(found.size) === artifact['size'] &&
+    String(found.mtimeNs) === artifact['modified_ns'] &&
+    String(found.ino) === artifact['inode']
+  );
+}
+
+function parse(text: string): JsonObject | undefined {
+  try {
+    const document: unknown = JSON.parse(text);
+    return isJsonObject(document) ? document : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,375 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import type { Json, JsonObject } from '@microbosh/errors';
+
+interface SimulatedVm {
+  readonly cid: string;
+  readonly token: string;
+  readonly address: string;
+  store: string | undefined;
+  migrationTarget: string | undefined;
+  jobs: 'stopped' | 'running';
+  applied: string;
+}
+
+interface SimulatedDisk {
+  readonly cid: string;
+  readonly token: string;
+  readonly size: number;
+  attachedTo: string | undefined;
+  formatted: boolean;
+  data: string;
+}
+
+/** When the deployer is killed: on the n-th change, before it, halfway through it, after it, or after its answer. */
+export interface KillOrder {
+  readonly at: number;
+  readonly phase: 'before' | 'half' | 'after' | 'answered';
+}
+
+export interface Misbehaviour {
+  /** On the n-th change. */
+  readonly at: number;
+  /** The change is made, and the answer is an error. */
+  readonly kind: 'error-after-success' | 'error';
+}
+
+export class SimulationError extends Error {
+  readonly type: string;
+  constructor(type: string, message: string) {
+    super(message);
+    this.type = type;
+  }
+}
+
+const changes = new Set([
+  'create_stemcell',
+  'delete_stemcell',
+  'create_vm',
+  'delete_vm',
+  'set_vm_metadata',
+  'create_disk',
+  'delete_disk',
+  'attach_disk',
+  'detach_disk',
+  'agent:apply',
+  'agent:start',
+  'agent:stop',
+  'agent:run_script',
+  'agent:drain',
+  'agent:add_persistent_disk',
+  'agent:remove_persistent_disk',
+  'agent:mount_disk',
+  'agent:unmount_disk',
+  'agent:migrate_disk',
+  'agent:compile_package',
+]);
+
+/**
+ * A cloud with its VMs' agents that keeps its own truth, outlives every deployer and is strict: an address serves one
+ * VM, a mounted disk cannot be detached, an attached one not deleted, a disk in use not unmounted. The service writes
+ * something precious to its disk when it starts for the first time.
+ */
+export class SimulatedCloud {
+  readonly stemcells = new Map<string, string>();
+  readonly vms = new Map<string, SimulatedVm>();
+  readonly disks = new Map<string, SimulatedDisk>();
+  /** Changes since `orders` were given. */
+  readonly log: string[] = [];
+  #lastCid = 0;
+  #kill: KillOrder | undefined;
+  #misbehaviour: Misbehaviour | undefined;
+  #close: (() => Promise<void>) | undefined;
+
+  orders(orders: { readonly kill?: KillOrder; readonly misbehaviour?: Misbehaviour }): void {
+    this.log.length = 0;
+    this.#kill = orders.kill;
+    this.#misbehaviour = orders.misbehaviour;
+  }
+
+  copy(): string {
+    return JSON.stringify([this.#lastCid, [...this.stemcells], [...this.vms], [...this.disks]]);
+  }
+
+  restore(copy: string): void {
+    const [lastCid, stemcells, vms, disks] = JSON.parse(copy) as [
+      number,
+      [string, string][],
+      [string, SimulatedVm][],
+      [string, SimulatedDisk][],
+    ];
+    this.#lastCid = lastCid;
+    refill(this.stemcells, stemcells);
+    refill(this.vms, vms);
+    refill(this.disks, disks);
+  }
+
+  /** Answers to deployers; returns the URL. A request carries the pid of its deployer. */
+  async listen(): Promise<string> {
+    const server = createServer((request, response) => {
+      void text(request).then((body) => {
+        const { method, args, pid } = JSON.parse(body) as { method: string; args: JsonObject; pid: number };
+        const answer = this.#answer(method, args, pid);
+        if (answer === undefined) {
+          response.destroy();
+          return;
+        }
+        response.end(JSON.stringify(answer), () => this.#afterAnswer(pid));
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    this.#close = async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    };
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  }
+
+  async close(): Promise<void> {
+    await this.#close?.();
+  }
+
+  #answer(method: string, args: JsonObject, pid: number): JsonObject | undefined {
+    const isChange = changes.has(method);
+    if (isChange) this.log.push(method);
+    const now = isChange && this.#kill?.at === this.log.length ? this.#kill.phase : undefined;
+    if (now === 'before') return this.#strike(pid);
+    if (now === 'half') {
+      this.#half(method, args);
+      return this.#strike(pid);
+    }
+    const wrong = isChange && this.#misbehaviour?.at === this.log.length ? this.#misbehaviour : undefined;
+    if (wrong?.kind === 'error') return failure('Bosh::Clouds::CloudError', 'the cloud is out of order');
+    try {
+      const result = this.#perform(method, args);
+      if (now === 'after') return this.#strike(pid);
+      if (wrong !== undefined) return failure('Bosh::Clouds::CloudError', 'lost the answer of the cloud');
+      return { result };
+    } catch (error) {
+      if (error instanceof SimulationError) return failure(error.type, error.message);
+      throw error;
+    }
+  }
+
+  #strike(pid: number): undefined {
+    this.#kill = undefined;
+    process.kill(pid, 'SIGKILL');
+    return undefined;
+  }
+
+  #afterAnswer(pid: number): void {
+    if (this.#kill?.phase !== 'answered' || this.#kill.at !== this.log.length) return;
+    this.#kill = undefined;
+    process.kill(pid, 'SIGKILL');
+  }
+
+  /** What a call that dies in its middle leaves behind. */
+  #half(method: string, args: JsonObject): void {
+    if (method === 'agent:migrate_disk') {
+      const target = this.disks.get(stringOf(args, 'to'));
+      if (target !== undefined) target.data = 'half of it';
+      return;
+    }
+    if (method.startsWith('create_')) this.#perform(method, args);
+  }
+
+  #perform(method: string, args: JsonObject): Json {
+    switch (method) {
+      case 'find':
+        return this.#find(stringOf(args, 'kind'), stringOf(args, 'token')) ?? null;
+      case 'has_vm':
+        return this.vms.has(stringOf(args, 'cid'));
+      case 'has_disk':
+        return this.disks.has(stringOf(args, 'cid'));
+      case 'create_stemcell':
+        return this.#make('stemcell', (cid) => this.stemcells.set(cid, stringOf(args, 'token')));
+      case 'delete_stemcell':
+        if (!this.stemcells.delete(stringOf(args, 'cid')))
+          throw new SimulationError('Bosh::Clouds::StemcellNotFound', 'Stemcell not found');
+        return null;
+      case 'create_vm':
+        return this.#createVm(args);
+      case 'delete_vm':
+        return this.#deleteVm(stringOf(args, 'cid'));
+      case 'set_vm_metadata':
+        this.#vm(args);
+        return null;
+      case 'create_disk':
+        return this.#make('disk', (cid) =>
+          this.disks.set(cid, {
+            cid,
+            token: stringOf(args, 'token'),
+            size: Number(args['size']),
+            attachedTo: undefined,
+            formatted: false,
+            data: '',
+          }),
+        );
+      case 'delete_disk':
+        return this.#deleteDisk(stringOf(args, 'disk'));
+      case 'attach_disk':
+        return this.#attach(args);
+      case 'detach_disk':
+        return this.#detach(args);
+      default:
+        return this.#agent(method, args);
+    }
+  }
+
+  #find(kind: string, token: string): string | undefined {
+    if (kind === 'stemcell') return [...this.stemcells].find(([, known]) => known === token)?.[0];
+    const resources: readonly { readonly cid: string; readonly token: string }[] =
+      kind === 'vm' ? [...this.vms.values()] : [...this.disks.values()];
+    return resources.find((resource) => resource.token === token)?.cid;
+  }
+
+  #make(prefix: string, put: (cid: string) => void): string {
+    this.#lastCid += 1;
+    const cid = `${prefix}-${this.#lastCid}`;
+    put(cid);
+    return cid;
+  }
+
+  #createVm(args: JsonObject): string {
+    const address = stringOf(args, 'address');
+    if ([...this.vms.values()].some((vm) => vm.address === address)) {
+      throw new SimulationError('Bosh::Clouds::VMCreationFailed', `address ${address} is in use`);
+    }
+    const token = stringOf(args, 'token');
+    const fresh = { store: undefined, migrationTarget: undefined, jobs: 'stopped', applied: '' } as const;
+    return this.#make('vm', (cid) => this.vms.set(cid, { cid, token, address, ...fresh }));
+  }
+
+  #deleteVm(cid: string): null {
+    const vm = this.vms.get(cid);
+    if (vm === undefined) throw new SimulationError('Bosh::Clouds::VMNotFound', `VM '${cid}' not found`);
+    for (const disk of this.disks.values()) if (disk.attachedTo === cid) disk.attachedTo = undefined;
+    this.vms.delete(cid);
+    return null;
+  }
+
+  #vm(args: JsonObject): SimulatedVm {
+    const vm = this.vms.get(stringOf(args, 'vm'));
+    if (vm === undefined) throw new SimulationError('Bosh::Clouds::VMNotFound', 'VM not found');
+    return vm;
+  }
+
+  #disk(cid: string): SimulatedDisk {
+    const disk = this.disks.get(cid);
+    if (disk === undefined)
+      throw new SimulationError('Bosh::Clouds::DiskNotFound', `Disk '${cid}' not found`);
+    return disk;
+  }
+
+  #deleteDisk(cid: string): null {
+    if (this.#disk(cid).attachedTo !== undefined) {
+      throw new SimulationError('Bosh::Clouds::CloudError', `disk '${cid}' is attached`);
+    }
+    this.disks.delete(cid);
+    return null;
+  }
+
+  #attach(args: JsonObject): Json {
+    const disk = this.#disk(stringOf(args, 'disk'));
+    const vm = this.#vm(args);
+    if (disk.attachedTo !== undefined && disk.attachedTo !== vm.cid) {
+      throw new SimulationError('Bosh::Clouds::CloudError', 'the disk is attached to another VM');
+    }
+    disk.attachedTo = vm.cid;
+    return { path: `/dev/${disk.cid}` };
+  }
+
+  #detach(args: JsonObject): null {
+    const disk = this.#disk(stringOf(args, 'disk'));
+    const vm = this.#vm(args);
+    if (vm.store === disk.cid || vm.migrationTarget === disk.cid) {
+      throw new SimulationError('Bosh::Clouds::CloudError', 'the disk is mounted');
+    }
+    if (disk.attachedTo !== vm.cid)
+      throw new SimulationError('Bosh::Clouds::DiskNotAttached', 'not attached');
+    disk.attachedTo = undefined;
+    return null;
+  }
+
+  #agent(method: string, args: JsonObject): Json {
+    const vm = this.vms.get(stringOf(args, 'vm'));
+    if (vm === undefined) throw new SimulationError('unreachable', 'nothing answers');
+    const cid = stringOf(args, 'disk');
+    switch (method) {
+      case 'agent:ping':
+      case 'agent:run_script':
+      case 'agent:drain':
+      case 'agent:add_persistent_disk':
+      case 'agent:remove_persistent_disk':
+        return null;
+      case 'agent:get_state':
+        return vm.jobs;
+      case 'agent:list_disk':
+        return [vm.store, vm.migrationTarget].filter((mounted) => mounted !== undefined);
+      case 'agent:apply':
+        vm.applied = stringOf(args, 'digest');
+        return null;
+      case 'agent:stop':
+        vm.jobs = 'stopped';
+        return null;
+      case 'agent:start':
+        return this.#start(vm);
+      case 'agent:mount_disk':
+        return this.#mount(vm, this.#disk(cid));
+      case 'agent:unmount_disk':
+        if (vm.store === cid && vm.jobs === 'running')
+          throw new SimulationError('agent', 'the store is busy');
+        if (vm.store === cid) vm.store = undefined;
+        if (vm.migrationTarget === cid) vm.migrationTarget = undefined;
+        return null;
+      case 'agent:migrate_disk':
+        return this.#migrate(vm, stringOf(args, 'from'), stringOf(args, 'to'));
+      case 'agent:compile_package':
+        return `compiled-${stringOf(args, 'name')}`;
+      default:
+        throw new SimulationError('agent', `unknown message ${method}`);
+    }
+  }
+
+  #start(vm: SimulatedVm): null {
+    if (vm.store !== undefined) {
+      const disk = this.#disk(vm.store);
+      // What a service does that finds an empty disk.
+      if (disk.data === '') disk.data = 'precious';
+    }
+    vm.jobs = 'running';
+    return null;
+  }
+
+  #mount(vm: SimulatedVm, disk: SimulatedDisk): null {
+    if (disk.attachedTo !== vm.cid) throw new SimulationError('agent', 'no such device');
+    disk.formatted = true;
+    if (vm.store === undefined || vm.store === disk.cid) vm.store = disk.cid;
+    else vm.migrationTarget = disk.cid;
+    return null;
+  }
+
+  #migrate(vm: SimulatedVm, from: string, to: string): null {
+    if (vm.jobs === 'running') throw new SimulationError('agent', 'the store is busy');
+    if (vm.store !== from || vm.migrationTarget !== to) throw new SimulationError('agent', 'not mounted');
+    this.#disk(to).data = this.#disk(from).data;
+    vm.store = to;
+    vm.migrationTarget = undefined;
+    return null;
+  }
+}
+
+function failure(type: string, message: string): JsonObject {
+  return { error: { type, message } };
+}
+
+function stringOf(args: JsonObject, key: string): string {
+  const value = args[key];
+  return typeof value === 'string' ? value : '';
+}
+
+function refill<V>(map: Map<string, V>, entries: readonly [string, V][]): void {
+  map.clear();
+  for (const [key, value] of entries) map.set(key, value);
+}

@@ -1,0 +1,184 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { OperationalError } from '@microbosh/errors';
+import type { ErrorCode, Json, JsonObject } from '@microbosh/errors';
+import type { CallContext } from '@microbosh/cpi';
+import type { Cloud } from '../engine/effects.ts';
+import { defaultLimits } from '../engine/deploy-run.ts';
+import type { AgentSession } from '../ports/agent.ts';
+import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
+import { digestOf } from '../state/state-document.ts';
+import type { StateStore } from '../state/state-store.ts';
+
+class SimulatedFailure extends OperationalError {
+  readonly code: ErrorCode;
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+const codes: Readonly<Record<string, ErrorCode>> = {
+  'Bosh::Clouds::VMNotFound': 'E_CPI_VM_NOT_FOUND',
+  'Bosh::Clouds::DiskNotFound': 'E_CPI_DISK_NOT_FOUND',
+  'Bosh::Clouds::DiskNotAttached': 'E_CPI_DISK_NOT_ATTACHED',
+  'Bosh::Clouds::StemcellNotFound': 'E_CPI_STEMCELL_NOT_FOUND',
+};
+
+export interface SimulationOptions {
+  /** Where the simulated cloud listens. */
+  readonly url: string;
+  /** For files of the deployer. */
+  readonly directory: string;
+  /** Version of everything that the deployment consists of: another one means another stemcell, job and package. */
+  readonly stemcellVersion: string;
+  readonly jobVersion: string;
+}
+
+/** The engine's dependencies over a simulated cloud in another process. */
+export function simulatedDependencies(options: SimulationOptions): DeployerDependencies {
+  const call = async (method: string, args: JsonObject): Promise<Json> => {
+    const response = await fetch(options.url, {
+      method: 'POST',
+      body: JSON.stringify({ method, args, pid: process.pid }),
+    });
+    const answer = JSON.parse(await response.text()) as {
+      result?: Json;
+      error?: { type: string; message: string };
+    };
+    if (answer.error !== undefined) {
+      throw new SimulatedFailure(codes[answer.error.type] ?? 'E_CPI_CLOUD', answer.error.message);
+    }
+    return answer.result ?? null;
+  };
+  let current: StateStore | undefined;
+  const vmCid = () => current?.current.current_vm_cid ?? '';
+  return {
+    checkCloud: async () => undefined,
+    openCloud: async (_cloud, _access, store) => {
+      current = store;
+      return simulatedCpi(call);
+    },
+    connectAgent: async () =>
+      simulatedAgent((method, args = {}) => call(`agent:${method}`, { vm: vmCid(), ...args })),
+    openArtifacts: async () => simulatedArtifacts(options),
+    compiledPackages: { find: async () => undefined, keep: async () => undefined },
+    limits: { ...defaultLimits, agentMs: 5_000, knownAgentMs: 500, pollMs: 20, watchMaxMs: 5_000 },
+    now: () => new Date(),
+  };
+}
+
+type Call = (method: string, args: JsonObject) => Promise<Json>;
+
+function simulatedCpi(call: Call): Cloud {
+  const cidOf = async (method: string, args: JsonObject) => String(await call(method, args));
+  const done = async (method: string, args: JsonObject) => void (await call(method, args));
+  const tokenOf = (context: CallContext) => ({ token: context.token ?? '' });
+  const unused = () => Promise.reject(new Error('not used by the deployer'));
+  return {
+    info: async () => ({ stemcell_formats: [], api_version: 2 }),
+    createStemcell: (context) => cidOf('create_stemcell', tokenOf(context)),
+    deleteStemcell: (_context, cid) => done('delete_stemcell', { cid }),
+    createVm: async (context, _agentId, _stemcell, _properties, networks) => ({
+      cid: await cidOf('create_vm', {
+        ...tokenOf(context),
+        address: Object.values(networks)[0]?.ip ?? '',
+      }),
+    }),
+    deleteVm: (_context, cid) => done('delete_vm', { cid }),
+    hasVm: async (_context, cid) => (await call('has_vm', { cid })) === true,
+    rebootVm: unused,
+    setVmMetadata: (_context, vm) => done('set_vm_metadata', { vm }),
+    createDisk: (context, size) => cidOf('create_disk', { ...tokenOf(context), size }),
+    deleteDisk: (_context, disk) => done('delete_disk', { disk }),
+    hasDisk: async (_context, cid) => (await call('has_disk', { cid })) === true,
+    attachDisk: (_context, vm, disk) => call('attach_disk', { vm, disk }),
+    detachDisk: (_context, vm, disk) => done('detach_disk', { vm, disk }),
+    getDisks: unused,
+    setDiskMetadata: async () => undefined,
+    resizeDisk: unused,
+    snapshotDisk: unused,
+    deleteSnapshot: unused,
+    calculateVmCloudProperties: unused,
+    findByToken: async (_context, kind, token) => {
+      const found = await call('find', { kind, token });
+      return typeof found === 'string' ? found : undefined;
+    },
+  };
+}
+
+function simulatedAgent(call: (method: string, args?: JsonObject) => Promise<Json>): AgentSession {
+  const done = async (method: string, args?: JsonObject) => void (await call(method, args));
+  return {
+    ping: () => done('ping'),
+    explain: (error) => ({ kind: 'refused', text: String(error), hopeless: false }),
+    getState: async () => ({ jobState: String(await call('get_state')), raw: {} }),
+    apply: (spec) => done('apply', { digest: digestOf(spec) }),
+    runScript: (name) => done('run_script', { name }),
+    drain: () => done('drain'),
+    start: () => done('start'),
+    stop: () => done('stop'),
+    listDisk: async () => {
+      const disks = await call('list_disk');
+      return Array.isArray(disks) ? disks.map(String) : [];
+    },
+    addPersistentDisk: (disk) => done('add_persistent_disk', { disk }),
+    removePersistentDisk: (disk) => done('remove_persistent_disk', { disk }),
+    mountDisk: (disk) => done('mount_disk', { disk }),
+    unmountDisk: (disk) => done('unmount_disk', { disk }),
+    migrateDisk: (from, to) => done('migrate_disk', { from, to }),
+    compilePackage: async ({ name }) => ({
+      blobstore_id: String(await call('compile_package', { name })),
+      sha1: 'x',
+    }),
+    uploadBlob: async (path) => ({ blobstore_id: path, sha1: 'x' }),
+    downloadBlob: async () => undefined,
+    close: async () => undefined,
+  };
+}
+
+async function simulatedArtifacts(options: SimulationOptions) {
+  const archive = join(options.directory, `job-${options.jobVersion}.tgz`);
+  await writeFile(archive, options.jobVersion);
+  const stemcellDigest = digestOf(options.stemcellVersion);
+  return {
+    stemcell: {
+      name: 'simulated',
+      version: options.stemcellVersion,
+      apiVersion: 3,
+      digest: stemcellDigest,
+      cloudProperties: null,
+      imagePath: async () => archive,
+    },
+    releases: [{ name: 'r', version: options.jobVersion, digest: options.jobVersion }],
+    content: {
+      packages: [
+        {
+          name: 'p',
+          fingerprint: options.jobVersion,
+          key: `p-${options.jobVersion}`,
+          isCompiled: false,
+          dependencies: [],
+          archive: async () => ({ path: archive, sha1: 'x' }),
+        },
+      ],
+      render: async () => ({
+        archivePath: archive,
+        digest: options.jobVersion,
+        jobs: [{ name: 'j', version: options.jobVersion }],
+      }),
+    },
+    files: [
+      {
+        url: 'file:///stemcell',
+        sha1: '',
+        path: archive,
+        size: 0,
+        modified_ns: '0',
+        inode: '0',
+        digest: stemcellDigest,
+      },
+    ],
+    close: async () => undefined,
+  };
+}

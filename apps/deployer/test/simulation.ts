@@ -1,0 +1,196 @@
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateCertificate } from '@microbosh/spec';
+import { build } from 'esbuild';
+import { SimulatedCloud } from '../src/testing/simulated-cloud.ts';
+import type { KillOrder, Misbehaviour } from '../src/testing/simulated-cloud.ts';
+import type { SimulatedJob } from '../src/testing/simulated-deployer.ts';
+
+let bundle: Promise<string> | undefined;
+
+/** The simulated deployer as one file: it is started hundreds of times. */
+async function bundledDeployer(): Promise<string> {
+  const outfile = join(await mkdtemp(join(tmpdir(), 'simulated-deployer-')), 'deployer.mjs');
+  await build({
+    entryPoints: [join(import.meta.dirname, '../src/testing/simulated-deployer.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    outfile,
+    logLevel: 'error',
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+    },
+  });
+  return outfile;
+}
+
+/** What the operator wants. */
+export interface Wish {
+  readonly diskMiB: number;
+  readonly stemcell: string;
+  readonly job: string;
+}
+
+export interface Outcome {
+  readonly exitCode: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly output: string;
+}
+
+/** One environment in a simulated cloud, deployed by processes that can be killed. */
+export class Simulation {
+  readonly cloud: SimulatedCloud;
+  readonly directory: string;
+  readonly #url: string;
+  readonly #deployer: string;
+  readonly #ca: string;
+  #wish: Wish = { diskMiB: 1024, stemcell: '1', job: '1' };
+
+  private constructor(directory: string, cloud: SimulatedCloud, url: string, deployer: string, ca: string) {
+    this.directory = directory;
+    this.cloud = cloud;
+    this.#url = url;
+    this.#deployer = deployer;
+    this.#ca = ca;
+  }
+
+  static async create(): Promise<Simulation> {
+    const cloud = new SimulatedCloud();
+    const directory = await mkdtemp(join(tmpdir(), 'simulation-'));
+    return new Simulation(
+      directory,
+      cloud,
+      await cloud.listen(),
+      await (bundle ??= bundledDeployer()),
+      await certificate(),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.cloud.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  get stateFile(): string {
+    return join(this.directory, 'm-state.json');
+  }
+
+  async wish(change: Partial<Wish>): Promise<void> {
+    this.#wish = { ...this.#wish, ...change };
+    await writeFile(join(this.directory, 'm.yml'), manifestOf(this.#wish, this.#ca));
+  }
+
+  /** One process of the deployer, to its end or to the kill that was ordered. */
+  async run(
+    action: SimulatedJob['action'],
+    orders: { readonly kill?: KillOrder; readonly misbehaviour?: Misbehaviour } = {},
+  ): Promise<Outcome> {
+    this.cloud.orders(orders);
+    const job: SimulatedJob = {
+      action,
+      url: this.#url,
+      directory: this.directory,
+      manifest: join(this.directory, 'm.yml'),
+      stemcellVersion: this.#wish.stemcell,
+      jobVersion: this.#wish.job,
+    };
+    const child = spawn(process.execPath, [this.#deployer, JSON.stringify(job)], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NODE_COMPILE_CACHE: join(tmpdir(), 'simulation-compile-cache') },
+    });
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    const timer = setTimeout(() => child.kill('SIGKILL'), 60_000);
+    return new Promise((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (exitCode, signal) => {
+        clearTimeout(timer);
+        resolve({ exitCode, signal, output });
+      });
+    });
+  }
+
+  /** Copy of the cloud's truth and of the deployer's files, to return to. */
+  async snapshot(): Promise<() => Promise<void>> {
+    const truth = this.cloud.copy();
+    const state = await readFile(this.stateFile, 'utf8').catch(() => undefined);
+    return async () => {
+      this.cloud.restore(truth);
+      await rm(`${this.stateFile}.d`, { recursive: true, force: true });
+      if (state === undefined) await rm(this.stateFile, { force: true });
+      else await writeFile(this.stateFile, state, { mode: 0o600 });
+    };
+  }
+
+  /** Steps that a deploy would take now. */
+  async plan(): Promise<readonly unknown[]> {
+    const { output } = await this.run('plan');
+    const line = output.split('\n').find((candidate) => candidate.startsWith('PLAN '));
+    if (line === undefined) throw new Error(`no plan:\n${output}`);
+    return JSON.parse(line.slice('PLAN '.length)) as unknown[];
+  }
+
+  async state(): Promise<{
+    current_vm_cid: string;
+    disks: { cid: string }[] | null;
+    stemcells: { cid: string }[] | null;
+    microbosh: { leftover_vms: string[] };
+  }> {
+    return JSON.parse(await readFile(this.stateFile, 'utf8')) as Awaited<ReturnType<Simulation['state']>>;
+  }
+}
+
+/** Any authority: the simulated agents speak no TLS. */
+async function certificate(): Promise<string> {
+  const options = {
+    commonName: 'ca',
+    organization: 'test',
+    alternativeNames: [],
+    isCa: true,
+    ca: undefined,
+    extendedKeyUsage: [],
+    keyUsage: [],
+    durationDays: 10,
+    keyLength: 2048,
+  };
+  return (await generateCertificate(options, undefined, new Date())).certificate;
+}
+
+function manifestOf(wish: Wish, ca: string): string {
+  return `name: sim
+releases:
+- name: r
+  url: file:///r.tgz
+resource_pools:
+- name: vms
+  network: default
+  stemcell: {url: file:///stemcell.tgz}
+  cloud_properties: {}
+disk_pools:
+- name: disks
+  disk_size: ${wish.diskMiB}
+networks:
+- name: default
+  type: manual
+  subnets:
+  - {range: 10.0.0.0/24, gateway: 10.0.0.1, dns: []}
+instance_groups:
+- name: g
+  instances: 1
+  resource_pool: vms
+  persistent_disk_pool: disks
+  networks:
+  - {name: default, static_ips: [10.0.0.5]}
+  jobs:
+  - {name: j, release: r}
+  properties: {version: '${wish.job}'}
+cloud_provider:
+  plugin: local
+  mbus: https://mbus:some-password@10.0.0.5:6868
+  cert: {ca: ${JSON.stringify(ca)}}
+`;
+}
