@@ -40,7 +40,7 @@ rm -f /etc/rc?.d/[SK]??monit /etc/rc?.d/[SK]??chrony
 # Units that a headless server does not need at boot. Checking the root file system and keeping the journal stay.
 systemctl -q mask getty@tty1.service serial-getty@ttyS0.service console-getty.service getty.target \
   systemd-update-utmp-runlevel.service systemd-logind.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-  e2scrub_all.timer systemd-pstore.service systemd-machine-id-commit.service modprobe@drm.service modprobe@configfs.service \
+  e2scrub_all.timer systemd-pstore.service modprobe@drm.service modprobe@configfs.service \
   modprobe@fuse.service modprobe@efi_pstore.service dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount \
   sys-kernel-tracing.mount sys-fs-fuse-connections.mount sys-kernel-config.mount proc-sys-fs-binfmt_misc.automount \
   systemd-binfmt.service systemd-sysusers.service systemd-firstboot.service modprobe@loop.service modprobe@dm_mod.service \

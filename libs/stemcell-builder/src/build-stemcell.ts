@@ -8,6 +8,7 @@ import type { CommandRunner } from '@microbosh/host';
 import { grubConfiguration, makeDiskImage, rootUuid } from './disk-image.ts';
 import { StemcellRequestInvalid } from './errors.ts';
 import { flavourOf, type Flavour, type Iaas } from './flavour.ts';
+import { bakeMicro, type MicroRequest } from './micro.ts';
 import { ovfDescriptor } from './ovf.ts';
 import { buildRootFilesystem } from './root-filesystem.ts';
 import { requireTools } from './tools.ts';
@@ -30,10 +31,8 @@ export interface StemcellRequest {
   /** Compilers and headers for releases that bring sources. */
   readonly compilers: boolean;
   readonly sourceDateEpoch: number;
-  /** Files to lay over the root file system: `<directory>/var/vcap/…`. */
-  readonly bakedDirectory?: string;
-  /** Beside stemcell.MF in the tarball. */
-  readonly applySpec?: string;
+  /** A release that is baked in, compiled: a micro stemcell. */
+  readonly micro?: MicroRequest;
   readonly cacheDirectory?: string;
   readonly signal?: AbortSignal;
 }
@@ -126,6 +125,13 @@ class Build {
       ),
     );
     await this.#progress.step('Installing the agent', () => this.#assemble(base));
+    const { micro } = this.#request;
+    const applySpec =
+      micro &&
+      (await this.#progress.step('Baking the release in', (onProgress) =>
+        bakeMicro(this.#runner, this.#tree, this.#work, this.#request.iaas, micro, onProgress),
+      ));
+    await this.#progress.step('Packing the root file system', () => this.#normalise());
     const rootFilesystem = join(this.#work, 'rootfs.tar');
     const rootFilesystemSha256 = await digestOf(rootFilesystem, 'sha256');
     const rootFilesystemBytes = (await stat(rootFilesystem)).size;
@@ -133,7 +139,7 @@ class Build {
     await this.#makeImage(rootFilesystem, image);
     const imageBytes = (await stat(image)).size;
     const path = await this.#progress.step('Packing the stemcell', () =>
-      this.#pack(image, rootFilesystemSha256),
+      this.#pack(image, rootFilesystemSha256, applySpec),
     );
     return {
       path,
@@ -142,6 +148,10 @@ class Build {
       rootFilesystemBytes,
       rootFilesystemSha256,
     };
+  }
+
+  get #tree(): string {
+    return join(this.#work, 'tree');
   }
 
   get #name(): string {
@@ -159,7 +169,6 @@ class Build {
   };
 
   async #assemble(base: string): Promise<void> {
-    const tree = join(this.#work, 'tree');
     const staged = join(this.#work, 'staged');
     await this.#stage(staged);
     if (process.getuid?.() !== 0) await writeFile(join(this.#work, 'fakeroot.state'), '');
@@ -168,7 +177,7 @@ class Build {
       script,
       `set -eu
 export PATH="$PATH:/usr/sbin:/sbin"
-tree=$1 base=$2 staged=$3 package=$4 baked=$5 epoch=$6 output=$7
+tree=$1 base=$2 staged=$3 package=$4
 mkdir "$tree"
 tar -C "$tree" --numeric-owner -xpf "$base"
 rm "$base"
@@ -178,26 +187,31 @@ mv "$overrides" "$overrides.kept" && : >"$overrides"
 dpkg --root="$tree" --force-script-chrootless --force-not-root --log=/dev/null --install "$package" >/dev/null
 mv "$overrides.kept" "$overrides"
 tar -C "$staged" --owner=0 --group=0 --mode=u=rwX,go=rX -cf - . | tar -C "$tree" --no-same-owner --no-overwrite-dir -xpf -
-if [ -n "$baked" ]; then tar -C "$baked" --owner=0 --group=0 -cf - . | tar -C "$tree" --no-same-owner --no-overwrite-dir -xpf -; fi
+`,
+    );
+    const { signal } = this.#request;
+    await this.#runner.run(
+      this.#asOwner(['sh', script, this.#tree, base, staged, this.#request.agentPackage]),
+      { timeoutMs: longMs, ...(signal && { signal }) },
+    );
+  }
+
+  /** Packs the tree so that the same content is the same tar: names sorted, no date after the build's. */
+  async #normalise(): Promise<void> {
+    const script = join(this.#work, 'normalise.sh');
+    await writeFile(
+      script,
+      `set -eu
+tree=$1 epoch=$2 output=$3
 rm -rf "$tree"/var/lib/dpkg/*-old "$tree"/dev/* "$tree"/var/cache/debconf/*-old
 find "$tree" -newermt "@$epoch" -print0 | xargs -0r touch --no-dereference --date="@$epoch"
 tar -C "$tree" --sort=name --numeric-owner --format=posix --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime --mtime="@$epoch" --clamp-mtime -cf "$output" .
 dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Architecture}\\n' >"$output.packages"
 `,
     );
-    const { signal } = this.#request;
+    const { signal, sourceDateEpoch } = this.#request;
     await this.#runner.run(
-      this.#asOwner([
-        'sh',
-        script,
-        tree,
-        base,
-        staged,
-        this.#request.agentPackage,
-        this.#request.bakedDirectory ?? '',
-        String(this.#request.sourceDateEpoch),
-        join(this.#work, 'rootfs.tar'),
-      ]),
+      this.#asOwner(['sh', script, this.#tree, String(sourceDateEpoch), join(this.#work, 'rootfs.tar')]),
       { timeoutMs: longMs, ...(signal && { signal }) },
     );
   }
@@ -236,7 +250,7 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
       makeDiskImage(
         this.#runner,
         {
-          directory: join(this.#work, 'tree'),
+          directory: this.#tree,
           work: this.#work,
           sizeMiB: this.#request.diskMiB,
           sourceDateEpoch: this.#request.sourceDateEpoch,
@@ -310,7 +324,7 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
     await this.#tar(directory, ['image.ovf', 'image.mf', 'image-disk1.vmdk'], image);
   }
 
-  async #pack(image: string, rootFilesystemSha256: string): Promise<string> {
+  async #pack(image: string, rootFilesystemSha256: string, applySpec: string | undefined): Promise<string> {
     const request = this.#request;
     const directory = join(this.#work, 'stemcell');
     await mkdir(directory);
@@ -329,8 +343,8 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
       }),
     );
     const members = ['stemcell.MF', 'packages.txt', 'image'];
-    if (request.applySpec !== undefined) {
-      await writeFile(join(directory, 'apply_spec.yml'), request.applySpec);
+    if (applySpec !== undefined) {
+      await writeFile(join(directory, 'apply_spec.yml'), applySpec);
       members.splice(1, 0, 'apply_spec.yml');
     }
     const target = join(

@@ -14,3 +14,8 @@ export class StemcellToolMissing extends OperationalError {
 export class StemcellImageTooSmall extends OperationalError {
   readonly code = 'E_STEMCELL_IMAGE_TOO_SMALL';
 }
+
+/** The release for a micro stemcell lacks what was asked for. */
+export class MicroReleaseInvalid extends OperationalError {
+  readonly code = 'E_STEMCELL_MICRO_RELEASE';
+}

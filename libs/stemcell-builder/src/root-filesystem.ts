@@ -53,7 +53,7 @@ export async function buildRootFilesystem(
       await runner.run(['cp', '--reflink=auto', cached, target], { timeoutMs });
       return;
     }
-    await packOverlay(runner, join(work, 'overlay.tar'));
+    await packOverlay(runner, request.sourceDateEpoch, join(work, 'overlay.tar'));
     await writeFile(join(work, 'customize.sh'), customize, { mode: 0o644 });
     // In a user namespace the hooks run as somebody who cannot look into a private directory.
     await runner.run(['chmod', '755', work]);
@@ -109,7 +109,7 @@ export async function buildRootFilesystem(
 }
 
 /** Owners and modes do not depend on the checkout: everything belongs to root, is readable by all, keeps its x bit. */
-async function packOverlay(runner: CommandRunner, target: string): Promise<void> {
+async function packOverlay(runner: CommandRunner, epoch: number, target: string): Promise<void> {
   await runner.run([
     'tar',
     '-C',
@@ -118,7 +118,7 @@ async function packOverlay(runner: CommandRunner, target: string): Promise<void>
     '--group=0',
     '--numeric-owner',
     '--sort=name',
-    '--mtime=@0',
+    `--mtime=@${epoch}`,
     '--mode=u=rwX,go=rX',
     '-cf',
     target,

@@ -16,6 +16,8 @@ export function declareStemcellCommands(program: Command, dispatch: Dispatch): v
       { flags: '--disk <MiB>', summary: 'size of the root file system (default: 2048, with compilers 3072)' },
       { flags: '--no-compilers', summary: 'leave compilers out; for releases that are compiled already' },
       { flags: '--cache <directory>', summary: 'keep root file systems there and use them again' },
+      { flags: '--micro <release>', summary: 'bake the packages and jobs of this release tarball in' },
+      { flags: '--job <name>', summary: 'job of the micro stemcell', repeatable: true },
     ],
     load: () => import('../commands/build-stemcell.ts'),
   });

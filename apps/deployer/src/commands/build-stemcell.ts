@@ -10,7 +10,7 @@ import {
   type BuildProgress,
 } from '@microbosh/stemcell-builder';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
-import { textOption } from '../cli/context.ts';
+import { listOption, textOption } from '../cli/context.ts';
 
 const checkout = join(import.meta.dirname, '../../../..');
 /** 2026-01-01T00:00:00Z, unless SOURCE_DATE_EPOCH says otherwise. */
@@ -36,6 +36,11 @@ export async function run(
   await requireFile(agentPackage);
   const compilers = options['compilers'] !== false;
   const cacheDirectory = textOption(options, 'cache');
+  const micro = textOption(options, 'micro');
+  const jobs = listOption(options, 'job');
+  if ((micro === undefined) !== (jobs.length === 0)) {
+    throw new StemcellRequestInvalid('--micro and --job belong together');
+  }
   const built = await buildStemcell(
     new NodeCommandRunner(),
     {
@@ -48,6 +53,7 @@ export async function run(
       compilers,
       sourceDateEpoch: epochOf(context.env['SOURCE_DATE_EPOCH']),
       signal: context.signal,
+      ...(micro !== undefined && { micro: { release: resolve(context.cwd, micro), jobs } }),
       ...(cacheDirectory !== undefined && { cacheDirectory: resolve(context.cwd, cacheDirectory) }),
     },
     progressOf(context),
