@@ -24,12 +24,18 @@ export class AwsClients {
 
   async classicLoadBalancing(): Promise<ElasticLoadBalancingClient> {
     const { ElasticLoadBalancingClient } = await import('@aws-sdk/client-elastic-load-balancing');
-    return new ElasticLoadBalancingClient({ ...this.#common(), ...endpointOf(this.#properties.elb_endpoint) });
+    return new ElasticLoadBalancingClient({
+      ...this.#common(),
+      ...endpointOf(this.#properties.elb_endpoint),
+    });
   }
 
   async loadBalancing(): Promise<ElasticLoadBalancingV2Client> {
     const { ElasticLoadBalancingV2Client } = await import('@aws-sdk/client-elastic-load-balancing-v2');
-    return new ElasticLoadBalancingV2Client({ ...this.#common(), ...endpointOf(this.#properties.elb_endpoint) });
+    return new ElasticLoadBalancingV2Client({
+      ...this.#common(),
+      ...endpointOf(this.#properties.elb_endpoint),
+    });
   }
 
   #common() {

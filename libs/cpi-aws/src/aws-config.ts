@@ -57,9 +57,14 @@ export function awsProperties(config: CpiConfig): AwsProperties {
       problems.push("'access_key_id' and 'secret_access_key' must be set for credentials_source 'static'");
     }
   } else if (id !== undefined || secret !== undefined) {
-    problems.push("'access_key_id' and 'secret_access_key' must not be set for credentials_source 'env_or_profile'");
+    problems.push(
+      "'access_key_id' and 'secret_access_key' must not be set for credentials_source 'env_or_profile'",
+    );
   }
-  if (properties.region === undefined && (properties.ec2_endpoint === undefined || properties.elb_endpoint === undefined)) {
+  if (
+    properties.region === undefined &&
+    (properties.ec2_endpoint === undefined || properties.elb_endpoint === undefined)
+  ) {
     problems.push("'region' must be set, or both 'ec2_endpoint' and 'elb_endpoint'");
   }
   if (problems.length > 0) throw new InvalidCall(`Invalid AWS cloud properties: ${problems.join('; ')}`);

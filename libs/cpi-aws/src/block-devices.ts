@@ -22,7 +22,11 @@ export interface ImageDevices {
 export interface BlockDevices {
   readonly mappings: readonly BlockDeviceMapping[];
   /** `disks` of the agent's settings, without `persistent`. */
-  readonly agent: { readonly system: string; readonly ephemeral?: string; readonly raw_ephemeral?: readonly { readonly path: string }[] };
+  readonly agent: {
+    readonly system: string;
+    readonly ephemeral?: string;
+    readonly raw_ephemeral?: readonly { readonly path: string }[];
+  };
 }
 
 function objectOf(value: Json | undefined): JsonObject {
@@ -52,7 +56,9 @@ export function planBlockDevices(
   const ephemeral = objectOf(cloudProperties['ephemeral_disk']);
   const mappings: BlockDeviceMapping[] = [];
   if (raw && storage.instanceStoreGiB.length === 0) {
-    throw new CloudError("raw_instance_storage requested for an instance type that doesn't have instance storage");
+    throw new CloudError(
+      "raw_instance_storage requested for an instance type that doesn't have instance storage",
+    );
   }
   const useInstanceStorage = ephemeral['use_instance_storage'] === true;
   const useRootDisk = ephemeral['use_root_disk'] === true;
@@ -64,7 +70,9 @@ export function planBlockDevices(
   }
   const rawDevices = raw ? rawInstanceStorage(image, storage) : [];
   if (!storage.instanceStoreIsNvme) {
-    rawDevices.forEach(({ path }, index) => mappings.push({ DeviceName: path, VirtualName: `ephemeral${index}` }));
+    rawDevices.forEach(({ path }, index) =>
+      mappings.push({ DeviceName: path, VirtualName: `ephemeral${index}` }),
+    );
   }
   mappings.push({ DeviceName: rootName(image), Ebs: rootVolume(objectOf(cloudProperties['root_disk'])) });
   return {
@@ -77,20 +85,27 @@ export function planBlockDevices(
   };
 }
 
-function checkInstanceStorage(ephemeral: JsonObject, encrypted: boolean, raw: boolean, storage: TypeStorage): void {
+function checkInstanceStorage(
+  ephemeral: JsonObject,
+  encrypted: boolean,
+  raw: boolean,
+  storage: TypeStorage,
+): void {
   if (raw) {
-    throw new CloudError(
-      "ephemeral_disk.use_instance_storage and raw_instance_storage cannot both be true",
-    );
+    throw new CloudError('ephemeral_disk.use_instance_storage and raw_instance_storage cannot both be true');
   }
-  const set = ['size', 'type', 'iops', 'encrypted'].filter((key) => ephemeral[key] !== undefined && ephemeral[key] !== null);
+  const set = ['size', 'type', 'iops', 'encrypted'].filter(
+    (key) => ephemeral[key] !== undefined && ephemeral[key] !== null,
+  );
   if (set.length > 0 || encrypted) {
     throw new CloudError(
       `use_instance_storage cannot be combined with additional ephemeral_disk properties: ${[...set, ...(encrypted ? ['encrypted (global)'] : [])].join(', ')}`,
     );
   }
   if (storage.instanceStoreGiB.length === 0) {
-    throw new CloudError("use_instance_storage requested for an instance type that doesn't have instance storage");
+    throw new CloudError(
+      "use_instance_storage requested for an instance type that doesn't have instance storage",
+    );
   }
 }
 
@@ -106,7 +121,8 @@ function ephemeralVolume(
   const iops = numberOf(ephemeral['iops']);
   const throughput = numberOf(ephemeral['throughput']);
   return {
-    VolumeSize: size === undefined ? ((raw ? undefined : storage.instanceStoreGiB[0]) ?? 10) : gibibytes(size),
+    VolumeSize:
+      size === undefined ? ((raw ? undefined : storage.instanceStoreGiB[0]) ?? 10) : gibibytes(size),
     VolumeType: (textOf(ephemeral['type']) ?? 'gp3') as EbsBlockDevice['VolumeType'],
     DeleteOnTermination: true,
     ...(iops === undefined ? {} : { Iops: iops }),

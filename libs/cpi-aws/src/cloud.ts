@@ -53,7 +53,9 @@ export async function waitFor(cloud: AwsCloud, options: WaitOptions): Promise<vo
     await sleep(pause, undefined, options.signal ? { signal: options.signal } : {});
     pause = Math.min(pause * 2, cloud.pollMs * 32);
   }
-  throw new CloudError(`Timed out waiting for ${options.id} to be ${options.target}, ${took()}`, { okToRetry: true });
+  throw new CloudError(`Timed out waiting for ${options.id} to be ${options.target}, ${took()}`, {
+    okToRetry: true,
+  });
 }
 
 /** Repeats while the service answers one of the codes. */

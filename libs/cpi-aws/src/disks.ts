@@ -13,7 +13,14 @@ import {
   ModifyVolumeCommand,
 } from '@aws-sdk/client-ec2';
 import type { Volume, VolumeType } from '@aws-sdk/client-ec2';
-import { CloudError, DiskNotAttached, DiskNotFound, InvalidCall, NoDiskSpace, VmNotFound } from '@microbosh/cpi';
+import {
+  CloudError,
+  DiskNotAttached,
+  DiskNotFound,
+  InvalidCall,
+  NoDiskSpace,
+  VmNotFound,
+} from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { gibibytes, guestPath, nextVolumeName } from './block-devices.ts';
@@ -24,7 +31,11 @@ import { tagsOf, tokenTag, tokenTags } from './tags.ts';
 
 type Signal = AbortSignal | undefined;
 
-export async function describeVolume(cloud: AwsCloud, id: string, signal: Signal): Promise<Volume | undefined> {
+export async function describeVolume(
+  cloud: AwsCloud,
+  id: string,
+  signal: Signal,
+): Promise<Volume | undefined> {
   try {
     const { Volumes = [] } = await cloud.clients.ec2.send(new DescribeVolumesCommand({ VolumeIds: [id] }), {
       ...(signal && { abortSignal: signal }),
@@ -96,7 +107,9 @@ export async function createDisk(
         VolumeType: (cloudProperties['type'] ?? 'gp3') as VolumeType,
         Encrypted: encrypted,
         ...(typeof cloudProperties['iops'] === 'number' ? { Iops: cloudProperties['iops'] } : {}),
-        ...(typeof cloudProperties['throughput'] === 'number' ? { Throughput: cloudProperties['throughput'] } : {}),
+        ...(typeof cloudProperties['throughput'] === 'number'
+          ? { Throughput: cloudProperties['throughput'] }
+          : {}),
         ...(encrypted && typeof key === 'string' ? { KmsKeyId: key } : {}),
         ...(token === undefined ? {} : { ClientToken: token.slice(0, 64) }),
         ...(tags.length === 0 ? {} : { TagSpecifications: [{ ResourceType: 'volume', Tags: tags }] }),
@@ -165,13 +178,19 @@ export async function attachDisk(
   const mine = mappings.find(({ Ebs }) => Ebs?.VolumeId === diskCid);
   const device = mine?.DeviceName ?? nextVolumeName(mappings.map(({ DeviceName }) => DeviceName ?? ''));
   if (mine === undefined) {
-    const holder = volume.Attachments?.find(({ InstanceId, State }) => InstanceId !== vmCid && State !== 'detached');
+    const holder = volume.Attachments?.find(
+      ({ InstanceId, State }) => InstanceId !== vmCid && State !== 'detached',
+    );
     if (holder !== undefined) {
-      throw new CloudError(`Failed to attach disk: volume '${diskCid}' is attached to '${holder.InstanceId ?? ''}'`);
+      throw new CloudError(
+        `Failed to attach disk: volume '${diskCid}' is attached to '${holder.InstanceId ?? ''}'`,
+      );
     }
     const limit = { attempts: 15, pauseMs: cloud.pollMs };
     await repeatOn(['IncorrectState', 'VolumeInUse'], limit, signal, () =>
-      cloud.clients.ec2.send(new AttachVolumeCommand({ VolumeId: diskCid, InstanceId: vmCid, Device: device })),
+      cloud.clients.ec2.send(
+        new AttachVolumeCommand({ VolumeId: diskCid, InstanceId: vmCid, Device: device }),
+      ),
     );
   }
   await waitFor(cloud, {
@@ -182,7 +201,11 @@ export async function attachDisk(
   });
   const path = guestPath(diskCid, device, await storageOf(cloud, instance.InstanceType ?? ''));
   if (cloud.registry !== undefined) {
-    await cloud.registry.client.editSettings(vmCid, (settings) => withPersistentDisk(settings, diskCid, path), signal);
+    await cloud.registry.client.editSettings(
+      vmCid,
+      (settings) => withPersistentDisk(settings, diskCid, path),
+      signal,
+    );
   }
   return path;
 }
@@ -210,10 +233,16 @@ export async function detachDisk(
   const volume = await describeVolume(cloud, diskCid, signal);
   if (volume !== undefined) {
     const mapping = (instance.BlockDeviceMappings ?? []).find(({ Ebs }) => Ebs?.VolumeId === diskCid);
-    if (mapping === undefined) throw new DiskNotAttached(`Disk '${diskCid}' not attached`, { okToRetry: true });
+    if (mapping === undefined)
+      throw new DiskNotAttached(`Disk '${diskCid}' not attached`, { okToRetry: true });
     try {
       await cloud.clients.ec2.send(
-        new DetachVolumeCommand({ VolumeId: diskCid, InstanceId: vmCid, Device: mapping.DeviceName, Force: false }),
+        new DetachVolumeCommand({
+          VolumeId: diskCid,
+          InstanceId: vmCid,
+          Device: mapping.DeviceName,
+          Force: false,
+        }),
       );
     } catch (error) {
       // Already on its way out, by an earlier call.
@@ -254,9 +283,11 @@ export async function resizeDisk(
   const size = gibibytes(newSizeMiB);
   const current = volume.Size ?? 0;
   if (size === current) return;
-  if (size < current) throw new CloudError(`Cannot resize volume to a smaller size from ${current}GiB to ${size}GiB`);
+  if (size < current)
+    throw new CloudError(`Cannot resize volume to a smaller size from ${current}GiB to ${size}GiB`);
   const count = volume.Attachments?.length ?? 0;
-  if (count > 0) throw new CloudError(`Cannot resize volume '${diskCid}' it still has ${count} attachment(s)`);
+  if (count > 0)
+    throw new CloudError(`Cannot resize volume '${diskCid}' it still has ${count} attachment(s)`);
   await cloud.clients.ec2.send(new ModifyVolumeCommand({ VolumeId: diskCid, Size: size }));
   await waitFor(cloud, {
     id: diskCid,
@@ -343,7 +374,9 @@ export async function waitForSnapshot(cloud: AwsCloud, id: string, signal: Signa
     id,
     target: 'completed',
     state: async () => {
-      const { Snapshots = [] } = await cloud.clients.ec2.send(new DescribeSnapshotsCommand({ SnapshotIds: [id] }));
+      const { Snapshots = [] } = await cloud.clients.ec2.send(
+        new DescribeSnapshotsCommand({ SnapshotIds: [id] }),
+      );
       return Snapshots[0]?.State;
     },
     signal,

@@ -11,9 +11,12 @@ export async function describeInstance(
   signal: AbortSignal | undefined,
 ): Promise<Instance | undefined> {
   try {
-    const { Reservations = [] } = await cloud.clients.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }), {
-      ...(signal && { abortSignal: signal }),
-    });
+    const { Reservations = [] } = await cloud.clients.ec2.send(
+      new DescribeInstancesCommand({ InstanceIds: [id] }),
+      {
+        ...(signal && { abortSignal: signal }),
+      },
+    );
     const instance = Reservations[0]?.Instances?.[0];
     return instance?.State?.Name === 'terminated' ? undefined : instance;
   } catch (error) {
@@ -28,8 +31,14 @@ const noStorage: TypeStorage = { ebsIsNvme: false, instanceStoreIsNvme: false, i
 export async function storageOf(cloud: AwsCloud, instanceType: string): Promise<TypeStorage> {
   const codes = ['RequestLimitExceeded', 'InternalError', 'ServiceUnavailable'];
   try {
-    const { InstanceTypes = [] } = await repeatOn(codes, { attempts: 5, pauseMs: cloud.pollMs }, undefined, () =>
-      cloud.clients.ec2.send(new DescribeInstanceTypesCommand({ InstanceTypes: [instanceType as _InstanceType] })),
+    const { InstanceTypes = [] } = await repeatOn(
+      codes,
+      { attempts: 5, pauseMs: cloud.pollMs },
+      undefined,
+      () =>
+        cloud.clients.ec2.send(
+          new DescribeInstanceTypesCommand({ InstanceTypes: [instanceType as _InstanceType] }),
+        ),
     );
     const [type] = InstanceTypes;
     if (type === undefined) return noStorage;
@@ -37,7 +46,9 @@ export async function storageOf(cloud: AwsCloud, instanceType: string): Promise<
     return {
       ebsIsNvme: type.EbsInfo?.NvmeSupport === 'required',
       instanceStoreIsNvme: ['required', 'supported'].includes(type.InstanceStorageInfo?.NvmeSupport ?? ''),
-      instanceStoreGiB: disks.flatMap(({ Count = 0, SizeInGB = 0 }) => new Array<number>(Count).fill(SizeInGB)),
+      instanceStoreGiB: disks.flatMap(({ Count = 0, SizeInGB = 0 }) =>
+        new Array<number>(Count).fill(SizeInGB),
+      ),
     };
   } catch (error) {
     if (isNotFound(error) || serviceCode(error) === 'InvalidInstanceType') return noStorage;

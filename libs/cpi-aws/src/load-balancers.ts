@@ -9,7 +9,11 @@ function namesOf(properties: JsonObject, key: string): string[] {
 }
 
 /** Puts the instance into the target groups and classic load balancers that cloud_properties name. */
-export async function registerWithLoadBalancers(cloud: AwsCloud, id: string, properties: JsonObject): Promise<void> {
+export async function registerWithLoadBalancers(
+  cloud: AwsCloud,
+  id: string,
+  properties: JsonObject,
+): Promise<void> {
   const groups = namesOf(properties, 'lb_target_groups');
   const classic = namesOf(properties, 'elbs');
   if (groups.length > 0) await registerTargets(cloud, id, groups);
@@ -17,9 +21,8 @@ export async function registerWithLoadBalancers(cloud: AwsCloud, id: string, pro
 }
 
 async function registerTargets(cloud: AwsCloud, id: string, names: readonly string[]): Promise<void> {
-  const { DescribeTargetGroupsCommand, RegisterTargetsCommand } = await import(
-    '@aws-sdk/client-elastic-load-balancing-v2'
-  );
+  const { DescribeTargetGroupsCommand, RegisterTargetsCommand } =
+    await import('@aws-sdk/client-elastic-load-balancing-v2');
   const client = await cloud.clients.loadBalancing();
   for (const name of names) {
     let arn: string | undefined;
@@ -39,7 +42,10 @@ async function registerClassic(cloud: AwsCloud, id: string, names: readonly stri
   const client = await cloud.clients.classicLoadBalancing();
   for (const name of names) {
     await client.send(
-      new RegisterInstancesWithLoadBalancerCommand({ LoadBalancerName: name, Instances: [{ InstanceId: id }] }),
+      new RegisterInstancesWithLoadBalancerCommand({
+        LoadBalancerName: name,
+        Instances: [{ InstanceId: id }],
+      }),
     );
   }
 }

@@ -11,6 +11,7 @@ import {
   DescribeSubnetsCommand,
   ModifyNetworkInterfaceAttributeCommand,
 } from '@aws-sdk/client-ec2';
+import type { Address } from '@aws-sdk/client-ec2';
 import { CloudError } from '@microbosh/cpi';
 import { messageOf } from '@microbosh/errors';
 import { isNotFound, repeatOn, waitFor } from './cloud.ts';
@@ -43,7 +44,10 @@ export async function describeSubnets(
     { ...(signal && { abortSignal: signal }) },
   );
   const found = new Map(
-    Subnets.map((subnet) => [subnet.SubnetId ?? '', { vpcId: subnet.VpcId ?? '', zone: subnet.AvailabilityZone ?? '' }]),
+    Subnets.map((subnet) => [
+      subnet.SubnetId ?? '',
+      { vpcId: subnet.VpcId ?? '', zone: subnet.AvailabilityZone ?? '' },
+    ]),
   );
   const missing = ids.filter((id) => !found.has(id));
   if (missing.length > 0) throw new CloudError(`Subnet not found: ${missing.join(', ')}`);
@@ -64,7 +68,9 @@ export async function securityGroupIds(
   signal: Signal,
 ): Promise<string[]> {
   if (names.length === 0) {
-    throw new CloudError('Missing security groups. Set them in the VM or network cloud_properties, or as default_security_groups');
+    throw new CloudError(
+      'Missing security groups. Set them in the VM or network cloud_properties, or as default_security_groups',
+    );
   }
   if (names.every(isGroupId)) return [...names];
   const { SecurityGroups = [] } = await cloud.clients.ec2.send(
@@ -113,11 +119,17 @@ export async function createInterfaces(
     try {
       made.push(await createInterface(cloud, group, index, options));
     } catch (error) {
-      await deleteInterfaces(cloud, made.map(({ id }) => id));
+      await deleteInterfaces(
+        cloud,
+        made.map(({ id }) => id),
+      );
       options.signal?.throwIfAborted();
-      throw new CloudError(`Failed to create network interface for nic_group '${group.name}': ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw new CloudError(
+        `Failed to create network interface for nic_group '${group.name}': ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      );
     }
   }
   return made;
@@ -131,6 +143,7 @@ async function createInterface(
 ): Promise<Nic> {
   const { ec2 } = cloud.clients;
   const token = options.token === undefined ? undefined : `${options.token}-nic-${index}`;
+  const tags = tagsOf({ ...options.tags, ...tokenTags(options.token) });
   const limit = { attempts: 20, pauseMs: cloud.pollMs * 30 };
   const answer = await repeatOn(['InvalidIPAddress.InUse'], limit, options.signal, () =>
     ec2.send(
@@ -141,7 +154,10 @@ async function createInterface(
         ...(group.ipv6 === undefined ? {} : { Ipv6Addresses: [{ Ipv6Address: group.ipv6 }] }),
         ...(token === undefined ? {} : { ClientToken: token.slice(0, 64) }),
         TagSpecifications: [
-          { ResourceType: 'network-interface', Tags: tagsOf({ ...options.tags, ...tokenTags(options.token) }) },
+          {
+            ResourceType: 'network-interface',
+            Tags: tagsOf({ ...options.tags, ...tokenTags(options.token) }),
+          },
         ].filter(({ Tags }) => Tags.length > 0),
       }),
       { ...(options.signal && { abortSignal: options.signal }) },
@@ -159,7 +175,10 @@ async function createInterface(
     await assignPrefixes(cloud, id, group);
     if (options.autoAssignPublicIp) {
       await ec2.send(
-        new ModifyNetworkInterfaceAttributeCommand({ NetworkInterfaceId: id, AssociatePublicIpAddress: true }),
+        new ModifyNetworkInterfaceAttributeCommand({
+          NetworkInterfaceId: id,
+          AssociatePublicIpAddress: true,
+        }),
       );
     }
   } catch (error) {
@@ -188,7 +207,9 @@ export async function interfacesOfToken(cloud: AwsCloud, token: string, signal: 
     new DescribeNetworkInterfacesCommand({ Filters: [{ Name: `tag:${tokenTag}`, Values: [token] }] }),
     { ...(signal && { abortSignal: signal }) },
   );
-  return NetworkInterfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId ?? '').filter((id) => id !== '');
+  return NetworkInterfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId ?? '').filter(
+    (id) => id !== '',
+  );
 }
 
 /** Best effort, bounded: an interface whose instance is still ending is in use for a while. */
@@ -233,7 +254,7 @@ export async function associateElasticIp(
   const { vip } = plan;
   if (vip === undefined) return;
   const { ec2 } = cloud.clients;
-  let addresses;
+  let addresses: Address[];
   try {
     ({ Addresses: addresses = [] } = await ec2.send(
       new DescribeAddressesCommand({ PublicIps: [vip.ip], Filters: [{ Name: 'domain', Values: ['vpc'] }] }),
@@ -248,8 +269,12 @@ export async function associateElasticIp(
   }
   const { Reservations = [] } = await ec2.send(new DescribeInstancesCommand({ InstanceIds: [instanceId] }));
   const interfaces = Reservations[0]?.Instances?.[0]?.NetworkInterfaces ?? [];
-  const wanted = Math.max(0, plan.groups.findIndex(({ name }) => name === vip.group));
-  const target = interfaces.find(({ Attachment }) => Attachment?.DeviceIndex === wanted) ?? interfaces[wanted];
+  const wanted = Math.max(
+    0,
+    plan.groups.findIndex(({ name }) => name === vip.group),
+  );
+  const target =
+    interfaces.find(({ Attachment }) => Attachment?.DeviceIndex === wanted) ?? interfaces[wanted];
   if (target?.NetworkInterfaceId === undefined) {
     throw new CloudError(`Instance '${instanceId}' has no network interface ${wanted}`);
   }
@@ -264,4 +289,3 @@ export async function associateElasticIp(
     ),
   );
 }
-

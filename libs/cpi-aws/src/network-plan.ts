@@ -59,7 +59,8 @@ export function planNetworks(networks: NetworksSpec): NetworkPlan {
         break;
       case 'vip':
         if (vip !== undefined) throw new CloudError(`More than one vip network for '${name}'`);
-        if (spec.ip === undefined || spec.ip === '') throw new CloudError(`No IP provided for vip network '${name}'`);
+        if (spec.ip === undefined || spec.ip === '')
+          throw new CloudError(`No IP provided for vip network '${name}'`);
         vip = { name, ip: spec.ip, group: (spec as AwsNetworkSpec).nic_group?.toString() };
         break;
       default:
@@ -75,7 +76,9 @@ export function planNetworks(networks: NetworksSpec): NetworkPlan {
     groups,
     ...(vip === undefined ? {} : { vip }),
     securityGroups: [...securityGroups].sort(),
-    dns: Object.values(networks).find((spec) => (spec.type ?? 'manual') === 'manual' && spec.dns !== undefined)?.dns,
+    dns: Object.values(networks).find(
+      (spec) => (spec.type ?? 'manual') === 'manual' && spec.dns !== undefined,
+    )?.dns,
   };
 }
 
@@ -111,6 +114,7 @@ function manualGroup(name: string, members: readonly (readonly [string, NetworkS
 
 function dynamicGroup([name, spec]: readonly [string, NetworkSpec]): NicGroup {
   const subnetId = subnetOf(spec);
-  if (subnetId === undefined) throw new CloudError(`Network '${name}' must name a subnet in cloud_properties.subnet`);
+  if (subnetId === undefined)
+    throw new CloudError(`Network '${name}' must name a subnet in cloud_properties.subnet`);
   return { name, subnetId, networks: [name] };
 }

@@ -73,7 +73,8 @@ export async function createStemcell(
 ): Promise<string> {
   const properties = cloudProperties ?? {};
   const amis = properties['ami'];
-  if (isJsonObject(amis) && Object.keys(amis).length > 0) return lightStemcell(cloud, context, properties, amis);
+  if (isJsonObject(amis) && Object.keys(amis).length > 0)
+    return lightStemcell(cloud, context, properties, amis);
   if (context.token !== undefined) {
     const existing = await imageOfToken(cloud, context.token, context.signal);
     if (existing !== undefined) return existing;
@@ -153,7 +154,9 @@ async function heavyStemcell(
   } catch (error) {
     if (snapshotId !== undefined) {
       // Best effort: the first error is the one to report.
-      await cloud.clients.ec2.send(new DeleteSnapshotCommand({ SnapshotId: snapshotId })).catch(() => undefined);
+      await cloud.clients.ec2
+        .send(new DeleteSnapshotCommand({ SnapshotId: snapshotId }))
+        .catch(() => undefined);
     }
     throw error;
   } finally {
@@ -161,7 +164,12 @@ async function heavyStemcell(
   }
 }
 
-async function uploadBlocks(ebs: EBSClient, snapshotId: string, path: string, signal: Signal): Promise<number> {
+async function uploadBlocks(
+  ebs: EBSClient,
+  snapshotId: string,
+  path: string,
+  signal: Signal,
+): Promise<number> {
   const file = await open(path, 'r');
   const zeros = Buffer.alloc(blockBytes);
   let next = 0;
@@ -242,11 +250,17 @@ async function registerImage(
   return id;
 }
 
-export async function deleteStemcell(cloud: AwsCloud, context: CallContext, stemcellCid: string): Promise<void> {
+export async function deleteStemcell(
+  cloud: AwsCloud,
+  context: CallContext,
+  stemcellCid: string,
+): Promise<void> {
   if (stemcellCid.endsWith(lightSuffix)) return;
   const image = await describeImage(cloud, stemcellCid, context.signal);
   if (image === undefined) return;
-  const snapshots = (image.BlockDeviceMappings ?? []).map(({ Ebs }) => Ebs?.SnapshotId ?? '').filter((id) => id !== '');
+  const snapshots = (image.BlockDeviceMappings ?? [])
+    .map(({ Ebs }) => Ebs?.SnapshotId ?? '')
+    .filter((id) => id !== '');
   try {
     await cloud.clients.ec2.send(new DeregisterImageCommand({ ImageId: stemcellCid }));
   } catch (error) {

@@ -100,7 +100,8 @@ async function prepare(cloud: AwsCloud, context: CallContext, request: VmRequest
     storageOf(cloud, instanceType),
     describeSubnets(cloud, plan.groups, signal),
   ]);
-  if (image === undefined) throw new CloudError(`Stemcell image '${imageIdOf(request.stemcellCid)}' not found`);
+  if (image === undefined)
+    throw new CloudError(`Stemcell image '${imageIdOf(request.stemcellCid)}' not found`);
   const [subnet] = subnets.values();
   await checkZones(cloud, zone, subnet?.zone ?? '', request.diskCids, signal);
   const own = listOf(properties, 'security_groups');
@@ -144,7 +145,9 @@ async function checkZones(
   }
   if (new Set([vmZone, subnetZone, ...volumeZones]).size > 1) {
     const volumes = volumeZones.size === 0 ? '' : `, and volume in ${[...volumeZones].join(', ')}`;
-    throw new CloudError(`can't use multiple availability zones: subnet in ${subnetZone}, VM in ${vmZone}${volumes}`);
+    throw new CloudError(
+      `can't use multiple availability zones: subnet in ${subnetZone}, VM in ${vmZone}${volumes}`,
+    );
   }
 }
 
@@ -182,17 +185,27 @@ function encodeUserData(data: JsonObject): string {
   if (Buffer.byteLength(text) > maxUserDataBytes) {
     throw new VmCreationFailed(
       `The user data of the VM would be ${Buffer.byteLength(text)} bytes; EC2 allows ${maxUserDataBytes}`,
-      { advice: "Configure a registry ('registry' properties): then only its address goes into the user data." },
+      {
+        advice:
+          "Configure a registry ('registry' properties): then only its address goes into the user data.",
+      },
     );
   }
   return Buffer.from(text).toString('base64');
 }
 
-function metadataOptions(cloud: AwsCloud, properties: JsonObject): RunInstancesCommandInput['MetadataOptions'] {
+function metadataOptions(
+  cloud: AwsCloud,
+  properties: JsonObject,
+): RunInstancesCommandInput['MetadataOptions'] {
   const own = properties['metadata_options'];
-  const merged: Record<string, Json> = { ...cloud.properties.metadata_options, ...(isJsonObject(own) ? own : {}) };
+  const merged: Record<string, Json> = {
+    ...cloud.properties.metadata_options,
+    ...(isJsonObject(own) ? own : {}),
+  };
   if (Object.keys(merged).length === 0) return undefined;
-  const pascal = (key: string): string => key.replace(/(?:^|_)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+  const pascal = (key: string): string =>
+    key.replace(/(?:^|_)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
   return Object.fromEntries(Object.entries(merged).map(([key, value]) => [pascal(key), value]));
 }
 
@@ -246,10 +259,19 @@ function clientToken(token: string, nics: readonly Nic[]): string {
     .slice(0, 64);
 }
 
-const capacityCodes = ['InsufficientInstanceCapacity', 'InstanceLimitExceeded', 'VcpuLimitExceeded', 'Unsupported'];
+const capacityCodes = [
+  'InsufficientInstanceCapacity',
+  'InstanceLimitExceeded',
+  'VcpuLimitExceeded',
+  'Unsupported',
+];
 const busyCodes = ['RequestLimitExceeded', 'InternalError', 'Unavailable', 'ServiceUnavailable'];
 
-async function launch(cloud: AwsCloud, input: RunInstancesCommandInput, properties: JsonObject): Promise<string> {
+async function launch(
+  cloud: AwsCloud,
+  input: RunInstancesCommandInput,
+  properties: JsonObject,
+): Promise<string> {
   const bid = properties['spot_bid_price'];
   if (typeof bid === 'number' || typeof bid === 'string') {
     try {
@@ -276,7 +298,10 @@ async function launch(cloud: AwsCloud, input: RunInstancesCommandInput, properti
   } catch (error) {
     const code = serviceCode(error);
     if (capacityCodes.includes(code) || busyCodes.includes(code)) {
-      throw new VmCreationFailed(`${code}: ${messageOf(error)}`, { okToRetry: busyCodes.includes(code), cause: error });
+      throw new VmCreationFailed(`${code}: ${messageOf(error)}`, {
+        okToRetry: busyCodes.includes(code),
+        cause: error,
+      });
     }
     throw error;
   }
@@ -297,7 +322,9 @@ async function waitUntilRunning(cloud: AwsCloud, id: string, signal: Signal): Pr
       target: 'running',
       failures: ['shutting-down', 'terminated', 'stopping', 'stopped'],
       state: async () => {
-        const { Reservations = [] } = await cloud.clients.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
+        const { Reservations = [] } = await cloud.clients.ec2.send(
+          new DescribeInstancesCommand({ InstanceIds: [id] }),
+        );
         instance = Reservations[0]?.Instances?.[0];
         return instance?.State?.Name;
       },
@@ -315,7 +342,11 @@ async function waitUntilRunning(cloud: AwsCloud, id: string, signal: Signal): Pr
   }
 }
 
-async function instanceOfToken(cloud: AwsCloud, token: string, signal: Signal): Promise<Instance | undefined> {
+async function instanceOfToken(
+  cloud: AwsCloud,
+  token: string,
+  signal: Signal,
+): Promise<Instance | undefined> {
   const { Reservations = [] } = await cloud.clients.ec2.send(
     new DescribeInstancesCommand({ Filters: [{ Name: `tag:${tokenTag}`, Values: [token] }] }),
     { ...(signal && { abortSignal: signal }) },
@@ -325,7 +356,11 @@ async function instanceOfToken(cloud: AwsCloud, token: string, signal: Signal): 
   );
 }
 
-export async function createVm(cloud: AwsCloud, context: CallContext, request: VmRequest): Promise<CreatedVm> {
+export async function createVm(
+  cloud: AwsCloud,
+  context: CallContext,
+  request: VmRequest,
+): Promise<CreatedVm> {
   const { signal, token } = context;
   const prepared = await prepare(cloud, context, request);
   if (token !== undefined) {
@@ -399,13 +434,16 @@ async function configure(cloud: AwsCloud, id: string, properties: JsonObject): P
   const { ec2 } = cloud.clients;
   const routes = properties['advertised_routes'];
   for (const route of Array.isArray(routes) ? routes : []) {
-    if (!isJsonObject(route)) throw new CloudError('advertised_routes must be a list of maps with table_id and destination');
+    if (!isJsonObject(route))
+      throw new CloudError('advertised_routes must be a list of maps with table_id and destination');
     const target = {
       RouteTableId: textOf(route, 'table_id') ?? '',
       DestinationCidrBlock: textOf(route, 'destination') ?? '',
       InstanceId: id,
     };
-    const { RouteTables = [] } = await ec2.send(new DescribeRouteTablesCommand({ RouteTableIds: [target.RouteTableId] }));
+    const { RouteTables = [] } = await ec2.send(
+      new DescribeRouteTablesCommand({ RouteTableIds: [target.RouteTableId] }),
+    );
     const exists = RouteTables[0]?.Routes?.some(
       ({ DestinationCidrBlock }) => DestinationCidrBlock === target.DestinationCidrBlock,
     );
@@ -424,7 +462,9 @@ async function terminate(cloud: AwsCloud, id: string, signal: Signal): Promise<v
     target: 'terminated',
     failures: [],
     state: async () => {
-      const { Reservations = [] } = await cloud.clients.ec2.send(new DescribeInstancesCommand({ InstanceIds: [id] }));
+      const { Reservations = [] } = await cloud.clients.ec2.send(
+        new DescribeInstancesCommand({ InstanceIds: [id] }),
+      );
       return Reservations[0]?.Instances?.[0]?.State?.Name;
     },
     absenceIsSuccess: true,
@@ -469,7 +509,13 @@ export async function setVmMetadata(
   if (instance === undefined) throw new VmNotFound(vmCid);
   const { name, ...rest } = metadata;
   const { job, index, compiling } = rest;
-  const shown = name ?? (job !== undefined ? `${job}/${index ?? ''}` : compiling === undefined ? undefined : `compiling/${compiling}`);
+  const shown =
+    name ??
+    (job !== undefined
+      ? `${job}/${index ?? ''}`
+      : compiling === undefined
+        ? undefined
+        : `compiling/${compiling}`);
   const tags = { ...rest, ...(shown === undefined ? {} : { Name: shown }) };
   await createTags(cloud, vmCid, tags);
   for (const { Ebs } of instance.BlockDeviceMappings ?? []) {

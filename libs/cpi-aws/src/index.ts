@@ -1,0 +1,2 @@
+export { AwsCpi, createAwsCpi } from './aws-cpi.ts';
+export { awsPropertiesSchema } from './aws-config.ts';
