@@ -153,12 +153,7 @@ async function createInterface(
         ...(group.ipv4 === undefined ? {} : { PrivateIpAddress: group.ipv4 }),
         ...(group.ipv6 === undefined ? {} : { Ipv6Addresses: [{ Ipv6Address: group.ipv6 }] }),
         ...(token === undefined ? {} : { ClientToken: token.slice(0, 64) }),
-        TagSpecifications: [
-          {
-            ResourceType: 'network-interface',
-            Tags: tagsOf({ ...options.tags, ...tokenTags(options.token) }),
-          },
-        ].filter(({ Tags }) => Tags.length > 0),
+        ...(tags.length === 0 ? {} : { TagSpecifications: [{ ResourceType: 'network-interface', Tags: tags }] }),
       }),
       { ...(options.signal && { abortSignal: options.signal }) },
     ),
