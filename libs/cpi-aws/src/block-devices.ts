@@ -17,6 +17,8 @@ export interface ImageDevices {
   readonly virtualization: string;
   /** Device names of the image's own mappings. */
   readonly mapped: readonly string[];
+  /** GiB of the image's root volume, when the image says so. */
+  readonly rootGiB: number | undefined;
 }
 
 export interface BlockDevices {
@@ -74,7 +76,10 @@ export function planBlockDevices(
       mappings.push({ DeviceName: path, VirtualName: `ephemeral${index}` }),
     );
   }
-  mappings.push({ DeviceName: rootName(image), Ebs: rootVolume(objectOf(cloudProperties['root_disk'])) });
+  mappings.push({
+    DeviceName: rootName(image),
+    Ebs: rootVolume(objectOf(cloudProperties['root_disk']), image.rootGiB),
+  });
   return {
     mappings,
     agent: {
@@ -146,15 +151,16 @@ function rootName(image: ImageDevices): string {
   return exact ?? prefix ?? (image.virtualization === 'hvm' ? '/dev/xvda' : '/dev/sda');
 }
 
-function rootVolume(rootDisk: JsonObject): EbsBlockDevice {
+function rootVolume(rootDisk: JsonObject, imageGiB: number | undefined): EbsBlockDevice {
   const type = textOf(rootDisk['type']) ?? 'gp3';
-  const size = numberOf(rootDisk['size']);
+  const wanted = numberOf(rootDisk['size']);
+  const size = wanted === undefined ? imageGiB : gibibytes(wanted);
   const iops = numberOf(rootDisk['iops']);
   const throughput = numberOf(rootDisk['throughput']);
   return {
     VolumeType: type as EbsBlockDevice['VolumeType'],
     DeleteOnTermination: true,
-    ...(size === undefined ? {} : { VolumeSize: gibibytes(size) }),
+    ...(size === undefined ? {} : { VolumeSize: size }),
     ...(iops !== undefined && ['io1', 'gp3'].includes(type) ? { Iops: iops } : {}),
     ...(throughput !== undefined && type === 'gp3' ? { Throughput: throughput } : {}),
   };

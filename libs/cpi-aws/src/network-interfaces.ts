@@ -153,7 +153,9 @@ async function createInterface(
         ...(group.ipv4 === undefined ? {} : { PrivateIpAddress: group.ipv4 }),
         ...(group.ipv6 === undefined ? {} : { Ipv6Addresses: [{ Ipv6Address: group.ipv6 }] }),
         ...(token === undefined ? {} : { ClientToken: token.slice(0, 64) }),
-        ...(tags.length === 0 ? {} : { TagSpecifications: [{ ResourceType: 'network-interface', Tags: tags }] }),
+        ...(tags.length === 0
+          ? {}
+          : { TagSpecifications: [{ ResourceType: 'network-interface', Tags: tags }] }),
       }),
       { ...(options.signal && { abortSignal: options.signal }) },
     ),

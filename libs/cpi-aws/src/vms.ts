@@ -123,6 +123,7 @@ async function prepare(cloud: AwsCloud, context: CallContext, request: VmRequest
         rootDeviceName: image.RootDeviceName ?? '/dev/xvda',
         virtualization: image.VirtualizationType ?? 'hvm',
         mapped: (image.BlockDeviceMappings ?? []).map(({ DeviceName }) => DeviceName ?? ''),
+        rootGiB: image.BlockDeviceMappings?.find(({ Ebs }) => Ebs !== undefined)?.Ebs?.VolumeSize,
       },
       storage,
     ),
