@@ -1,0 +1,138 @@
+import { createWriteStream } from 'node:fs';
+import { chmod, link, lstat, mkdir, open, symlink } from 'node:fs/promises';
+import { basename, dirname, join, normalize } from 'node:path';
+import { finished } from 'node:stream/promises';
+import { once } from 'node:events';
+import {
+  readArchive,
+  unsafe,
+  type ArchiveEntry,
+  type ArchiveSource,
+  type ReadArchiveOptions,
+} from './read-archive.ts';
+
+/**
+ * Unpacks an archive below `directory`, which must be empty or new, and answers the paths of its files. Nothing is
+ * written or linked to outside of it: links that lead out are refused, and no entry is written through a link.
+ * Errors as of `readArchive`.
+ */
+export async function unpackTar(
+  source: ArchiveSource,
+  directory: string,
+  options: ReadArchiveOptions = {},
+): Promise<string[]> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const archive = basename(source.name);
+  const links = new Set<string>();
+  const files = new Set<string>();
+  for await (const entry of readArchive(source, options)) {
+    refuseBelowLink(archive, entry.path, links);
+    const target = join(directory, entry.path);
+    await mkdir(entry.kind === 'directory' ? target : dirname(target), { recursive: true, mode: 0o755 });
+    switch (entry.kind) {
+      case 'directory':
+        await chmod(target, (entry.mode & 0o777) | 0o700);
+        break;
+      case 'file':
+        if (await isOther(target)) throw unsafe(archive, entry.path, 'replaces something that is no file');
+        await writeContent(entry.content, target, (entry.mode & 0o777) | 0o600);
+        files.add(entry.path);
+        break;
+      case 'symlink':
+        await addSymlink(archive, entry, target);
+        links.add(entry.path);
+        break;
+      case 'hard-link':
+        if (!files.has(entry.linkTarget))
+          throw unsafe(
+            archive,
+            entry.path,
+            `is a hard link to '${entry.linkTarget}', which is no file of the archive`,
+          );
+        refuseBelowLink(archive, entry.linkTarget, links);
+        await link(join(directory, entry.linkTarget), target);
+        files.add(entry.path);
+        break;
+    }
+  }
+  return [...files];
+}
+
+function refuseBelowLink(archive: string, path: string, links: ReadonlySet<string>): void {
+  for (let parent = path; parent !== '.'; parent = dirname(parent))
+    if (links.has(parent)) throw unsafe(archive, path, `is written through the link '${parent}'`);
+}
+
+async function addSymlink(archive: string, entry: ArchiveEntry, target: string): Promise<void> {
+  const leadsTo = normalize(join(dirname(entry.path), entry.linkTarget));
+  if (entry.linkTarget.startsWith('/') || leadsTo === '..' || leadsTo.startsWith('../'))
+    throw unsafe(archive, entry.path, `is a link to '${entry.linkTarget}', outside of the archive`);
+  await symlink(entry.linkTarget, target);
+}
+
+async function isOther(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  return found !== undefined && !found.isFile();
+}
+
+export async function writeContent(
+  content: AsyncIterable<Uint8Array>,
+  path: string,
+  mode: number,
+  onChunk?: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const output = createWriteStream(path, { mode, highWaterMark: 4 << 20 });
+  try {
+    for await (const chunk of content) {
+      onChunk?.(chunk);
+      if (!output.write(chunk)) await once(output, 'drain');
+    }
+    output.end();
+    await finished(output);
+  } catch (error) {
+    output.destroy();
+    throw error;
+  }
+}
+
+const zeros = Buffer.alloc(1 << 20);
+
+/** Like writeContent, but leaves holes where the content is zero: disk images are mostly empty. */
+export async function writeSparse(
+  content: AsyncIterable<Uint8Array>,
+  path: string,
+  onChunk: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const file = await open(path, 'w', 0o600);
+  let pending: Promise<unknown> = Promise.resolve();
+  try {
+    let offset = 0;
+    for await (const chunk of content) {
+      const isZero =
+        chunk.length <= zeros.length && zeros.compare(chunk, 0, chunk.length, 0, chunk.length) === 0;
+      const at = offset;
+      offset += chunk.length;
+      // One write is in flight while the chunk is hashed and the next one is unpacked.
+      await pending;
+      if (!isZero) pending = writeAll(file, chunk, at);
+      onChunk(chunk);
+    }
+    await pending;
+    await file.truncate(offset);
+  } finally {
+    await pending.catch(() => undefined);
+    await file.close();
+  }
+}
+
+async function writeAll(
+  file: Awaited<ReturnType<typeof open>>,
+  chunk: Uint8Array,
+  position: number,
+): Promise<void> {
+  let done = 0;
+  while (done < chunk.length) {
+    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
+    done += bytesWritten;
+  }
+}
