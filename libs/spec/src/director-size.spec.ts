@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { evaluateManifest } from './evaluate-manifest.ts';
 import { translateCreateEnvManifest } from './manifest/translate-create-env.ts';
 import { applyOpsFile, parseOpsFile } from './ops/ops-file.ts';
-import { directorInput, filledDirectorStore } from './testing/director.ts';
-import { testdata } from './testing/golden.ts';
+import { directorInput, filledDirectorStore } from '../test/support/director.ts';
+import { testdata } from '../test/support/golden.ts';
 import { emitYaml } from './yaml/emit-yaml.ts';
 import { parseYaml } from './yaml/parse-yaml.ts';
 

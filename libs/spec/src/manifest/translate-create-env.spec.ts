@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { generateKeyPairSync } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { evaluateManifest } from '../evaluate-manifest.ts';
+import { asJson } from '../../test/support/json.ts';
 import { fromJson } from '../yaml/yaml-node.ts';
 import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { referencedFiles, translateCreateEnvManifest } from './translate-create-env.ts';
@@ -452,7 +453,7 @@ describe('problems of a create-env manifest', () => {
 
     fc.assert(
       fc.property(fc.dictionary(names, tree), (value) => {
-        const root = fromJson(JSON.parse(JSON.stringify(value)));
+        const root = fromJson(asJson(value));
         try {
           translateCreateEnvManifest({ root, manifestSha: '' }, options);
         } catch (error) {

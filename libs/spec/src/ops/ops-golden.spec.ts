@@ -1,7 +1,7 @@
 import { messageOf } from '@microbosh/errors';
 import { describe, expect, it } from 'vitest';
 import { selectPath } from '../evaluate-manifest.ts';
-import { goldenRows, textField } from '../testing/golden.ts';
+import { goldenRows, textField } from '../../test/support/golden.ts';
 import { emitYaml } from '../yaml/emit-yaml.ts';
 import { parseYaml } from '../yaml/parse-yaml.ts';
 import { applyOpsFile, parseOpsFile } from './ops-file.ts';

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { evaluateManifest, type EvaluateManifestInput } from '../evaluate-manifest.ts';
 import { emitYaml } from '../yaml/emit-yaml.ts';
+import { asJson } from '../../test/support/json.ts';
 import { fromJson } from '../yaml/yaml-node.ts';
 import { VariablesUnresolved } from './variable-errors.ts';
 
@@ -93,7 +94,7 @@ describe('references', () => {
   it('replaces a whole reference by exactly the value, whatever it is', async () => {
     await fc.assert(
       fc.asyncProperty(fc.jsonValue({ maxDepth: 4 }), async (value) => {
-        const node = fromJson(JSON.parse(JSON.stringify(value)));
+        const node = fromJson(asJson(value));
         const vars = `v:\n${emitYaml(node).replace(/^/gm, '  ')}`;
         const files = [
           { file: 'vars.yml', text: node.kind === 'scalar' ? `v: ${JSON.stringify(node.value)}` : vars },

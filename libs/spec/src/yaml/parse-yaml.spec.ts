@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { isOperationalError } from '@microbosh/errors';
 import { describe, expect, it } from 'vitest';
+import { asJson } from '../../test/support/json.ts';
 import { emitYaml } from './emit-yaml.ts';
 import { parseYaml } from './parse-yaml.ts';
 import { childOf, equalNodes, fromJson, positionOf, toJson } from './yaml-node.ts';
@@ -111,7 +112,7 @@ describe('YAML properties', () => {
   it('reads back what it wrote', () => {
     fc.assert(
       fc.property(json, (value) => {
-        const node = fromJson(JSON.parse(JSON.stringify(value)));
+        const node = fromJson(asJson(value));
 
         expect(equalNumbers(toJson(parseYaml(emitYaml(node), { file: 'x' })))).toEqual(
           equalNumbers(toJson(node)),
@@ -124,7 +125,7 @@ describe('YAML properties', () => {
   it('writes the same text again after reading it', () => {
     fc.assert(
       fc.property(json, (value) => {
-        const text = emitYaml(fromJson(JSON.parse(JSON.stringify(value))));
+        const text = emitYaml(fromJson(asJson(value)));
 
         expect(emitYaml(parseYaml(text, { file: 'x' }))).toBe(text);
       }),

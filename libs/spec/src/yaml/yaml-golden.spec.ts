@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { canonical, sortPairs } from '../testing/canonical.ts';
-import { goldenRows, textField } from '../testing/golden.ts';
+import { canonical, sortPairs } from '../../test/support/canonical.ts';
+import { goldenRows, textField } from '../../test/support/golden.ts';
 import { emitYaml } from './emit-yaml.ts';
 import { parseYaml } from './parse-yaml.ts';
 import { YamlSyntaxError } from './yaml-errors.ts';

@@ -1,10 +1,10 @@
 import { readdirSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { EvaluateManifestInput } from '../evaluate-manifest.ts';
-import { readVariableDefinitions } from '../variables/variable-definitions.ts';
-import { emitYaml } from '../yaml/emit-yaml.ts';
-import { parseYaml } from '../yaml/parse-yaml.ts';
-import { fromJson, mappingNode, setKey } from '../yaml/yaml-node.ts';
+import type { EvaluateManifestInput } from '../../src/evaluate-manifest.ts';
+import { readVariableDefinitions } from '../../src/variables/variable-definitions.ts';
+import { emitYaml } from '../../src/yaml/emit-yaml.ts';
+import { parseYaml } from '../../src/yaml/parse-yaml.ts';
+import { fromJson, mappingNode, setKey } from '../../src/yaml/yaml-node.ts';
 import { testdata } from './golden.ts';
 
 /** The director-size manifest with its ops files and variables. */

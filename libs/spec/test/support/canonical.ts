@@ -1,5 +1,5 @@
-import { goFloatText } from '../yaml/emit-yaml.ts';
-import type { YamlNode } from '../yaml/yaml-node.ts';
+import { goFloatText } from '../../src/yaml/emit-yaml.ts';
+import type { YamlNode } from '../../src/yaml/yaml-node.ts';
 
 /** A node in the notation of the golden files: kind, then value; map pairs in a fixed order. */
 export function canonical(node: YamlNode): unknown {
