@@ -28,6 +28,8 @@ export interface EvaluateManifestInput {
   readonly variables?: VariableSources;
   /** Absent: definitions generate nothing. */
   readonly varsStore?: VarsStorePort;
+  /** Whether definitions without a value get one. Default true. */
+  readonly generate?: boolean;
   /** Fail when a reference has no value. Default true, as the env commands do. */
   readonly requireAll?: boolean;
   /** Fail when a supplied variable is never referred to. Default false. */
@@ -67,7 +69,7 @@ export async function evaluateManifest(input: EvaluateManifestInput): Promise<Ev
   const definitions = readVariableDefinitions(root);
   const generate = variableGenerator(input.now ?? (() => new Date()));
   const resolver = new VariableResolver(definitions, variables, store, generate);
-  await resolver.prepare();
+  if (input.generate ?? true) await resolver.prepare();
   root = interpolateNode(root, resolver.lookup);
   root = removeFoundDefinitions(root, definitions, resolver);
   const missing = resolver.missing();

@@ -24,6 +24,16 @@ export function scalarText(node: YamlScalar): string {
   }
 }
 
+/** Text that every rule below leaves as it is. */
+const simpleWord = /^[A-Za-z0-9_/](?:[A-Za-z0-9_/.+=~()!-])*$/;
+const simpleAnalysis: Analysis = {
+  multiline: false,
+  blockPlainAllowed: true,
+  singleQuotedAllowed: true,
+  blockAllowed: true,
+};
+const asciiLines = /^[\n\x20-\x7e]*$/;
+
 const BEST_WIDTH = 80;
 const BEST_INDENT = 2;
 const MAX_SIMPLE_KEY_BYTES = 128;
@@ -43,7 +53,7 @@ interface Context {
 }
 
 class Emitter {
-  #out: string[] = [];
+  #out = '';
   #column = 0;
   #indent = -1;
   #whitespace = true;
@@ -54,7 +64,7 @@ class Emitter {
     this.#node(node, { mapping: false, simpleKey: false });
     this.#indent = -1;
     this.#writeIndent();
-    return this.#out.join('');
+    return this.#out;
   }
 
   #node(node: YamlNode, context: Context): void {
@@ -133,7 +143,13 @@ class Emitter {
 
   #plain(value: string, allowBreaks: boolean): void {
     if (!this.#whitespace) this.#put(' ');
-    this.#foldable([...value], allowBreaks, 0);
+    // Plain words are never folded.
+    if (simpleWord.test(value)) {
+      this.#out += value;
+      this.#column += value.length;
+    } else {
+      this.#foldable([...value], allowBreaks, 0);
+    }
     this.#whitespace = false;
     this.#indention = false;
   }
@@ -214,6 +230,10 @@ class Emitter {
     this.#break();
     this.#indention = true;
     this.#whitespace = true;
+    if (asciiLines.test(value)) {
+      this.#asciiLines(value);
+      return;
+    }
     let breaks = true;
     for (const char of chars) {
       if (isBreak(char)) {
@@ -229,6 +249,26 @@ class Emitter {
     }
   }
 
+  /** The lines of a literal scalar that has no other break than the line feed, written at once. */
+  #asciiLines(value: string): void {
+    const lines = value.split('\n');
+    const last = lines.pop() ?? '';
+    for (const line of lines) {
+      this.#line(line);
+      this.#break();
+      this.#indention = true;
+    }
+    this.#line(last);
+  }
+
+  #line(line: string): void {
+    if (line === '') return;
+    this.#writeIndent();
+    this.#out += line;
+    this.#column += line.length;
+    this.#indention = false;
+  }
+
   #indicator(text: string, needWhitespace: boolean, isWhitespace: boolean, isIndention: boolean): void {
     if (needWhitespace && !this.#whitespace) this.#put(' ');
     for (const char of text) this.#put(char);
@@ -241,7 +281,7 @@ class Emitter {
     if (!this.#indention || this.#column > indent || (this.#column === indent && !this.#whitespace))
       this.#break();
     if (this.#column < indent) {
-      this.#out.push(' '.repeat(indent - this.#column));
+      this.#out += ' '.repeat(indent - this.#column);
       this.#column = indent;
     }
     this.#whitespace = true;
@@ -249,17 +289,17 @@ class Emitter {
   }
 
   #put(char: string): void {
-    this.#out.push(char);
+    this.#out += char;
     this.#column += 1;
   }
 
   #break(): void {
-    this.#out.push('\n');
+    this.#out += '\n';
     this.#column = 0;
   }
 
   #putBreak(char: string): void {
-    this.#out.push(char);
+    this.#out += char;
     this.#column = 0;
   }
 }
@@ -294,6 +334,7 @@ function isSimpleKey(key: YamlScalar): boolean {
 }
 
 function analyze(value: string): Analysis {
+  if (simpleWord.test(value)) return simpleAnalysis;
   if (value === '') {
     return { multiline: false, blockPlainAllowed: true, singleQuotedAllowed: true, blockAllowed: false };
   }

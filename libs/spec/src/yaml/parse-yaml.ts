@@ -217,7 +217,8 @@ class Composer {
       const keyEvent = this.#events[this.#next];
       const key = this.#node();
       const value = this.#node();
-      if (keyEvent?.type === EVENT_ID.SCALAR && this.#isMergeKey(keyEvent)) this.#merge(node, value, own);
+      if (isMergeText(key) && keyEvent?.type === EVENT_ID.SCALAR && this.#isMergeKey(keyEvent))
+        this.#merge(node, value, own);
       else this.#put(node, key, value, own);
     }
     this.#next += 1;
@@ -238,8 +239,7 @@ class Composer {
 
   #isMergeKey(event: ScalarEvent): boolean {
     const tag = this.#tag(event);
-    if (event.style === SCALAR_STYLE.PLAIN && tag === undefined) return this.#text(event) === '<<';
-    return tag === `${STANDARD_TAG}merge` && this.#text(event) === '<<';
+    return tag === undefined ? event.style === SCALAR_STYLE.PLAIN : tag === `${STANDARD_TAG}merge`;
   }
 
   /**
@@ -353,6 +353,10 @@ class Composer {
   #error(problem: string, place: Place): YamlSyntaxError {
     return new YamlSyntaxError(problem, place.source.positionAt(place.offset));
   }
+}
+
+function isMergeText(key: YamlNode): boolean {
+  return key.kind === 'scalar' && key.text === '<<';
 }
 
 /** Number of nodes, counted up to a limit. */

@@ -1,0 +1,203 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+
+const main = join(import.meta.dirname, '../main.ts');
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'documents-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+interface Finished {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function microbosh(argv: readonly string[], stdin = '', env: Record<string, string> = {}): Promise<Finished> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      [main, ...argv],
+      { cwd: folder, env: { ...process.env, ...env }, timeout: 60_000 },
+      (error, stdout, stderr) => {
+        resolve({
+          code: typeof error?.code === 'number' ? error.code : error === null ? 0 : -1,
+          stdout,
+          stderr,
+        });
+      },
+    );
+    child.stdin?.end(stdin);
+  });
+}
+
+function file(name: string, text: string): string {
+  writeFileSync(join(folder, name), text);
+  return name;
+}
+
+describe('interpolate', () => {
+  it('applies operations, takes variables from every kind of flag and prints YAML', async () => {
+    file('m.yml', 'a: ((v))\nb: ((f))\nc: ((l))\nd: ((e))\ng: ((missing))\n');
+    file('ops.yml', '- {type: replace, path: "/z?", value: 1}\n');
+    file('content', 'text\n');
+    file('vars.yml', 'l: [1]\n');
+
+    const result = await microbosh(
+      [
+        'interpolate',
+        'm.yml',
+        '-v',
+        'v=yes',
+        '--var-file',
+        'f=content',
+        '-l',
+        'vars.yml',
+        '--vars-env',
+        'MY',
+        '-o',
+        'ops.yml',
+      ],
+      '',
+      { MY_e: '{x: 1}' },
+    );
+
+    expect(result).toEqual({
+      code: 0,
+      stdout: 'a: true\nb: |\n  text\nc:\n- 1\nd:\n  x: 1\ng: ((missing))\nz: 1\n',
+      stderr: '',
+    });
+  });
+
+  it('reads standard input, and prints a text at a path as it is', async () => {
+    const { code, stdout } = await microbosh(['int', '-', '--path', '/a/0'], 'a: ["line 1\\nline 2"]\n');
+
+    expect([code, stdout]).toEqual([0, 'line 1\nline 2\n']);
+  });
+
+  it('prints the document as a block under --json', async () => {
+    const { stdout } = await microbosh(['int', '-', '--json'], 'b: 1\na: 2\n');
+
+    expect(JSON.parse(stdout)).toEqual({ Tables: null, Blocks: ['a: 2\nb: 1\n'], Lines: null });
+  });
+
+  it('fails for missing and unused variables together, with places', async () => {
+    const { code, stderr } = await microbosh(
+      ['int', '-', '-v', 'n=1', '--var-errs', '--var-errs-unused'],
+      'a: ((x))\n',
+    );
+
+    expect(code).toBe(1);
+    expect(stderr).toContain('Expected to find variables:');
+    expect(stderr).toContain('- x (<stdin>:1:4)');
+    expect(stderr).toContain('Expected to use variables:');
+    expect(stderr).toContain('Exit code 1');
+  });
+
+  it.each([
+    [['int', 'nowhere.yml'], "Reading file 'nowhere.yml'"],
+    [['int', '-', '-o', 'nowhere.yml'], "Reading ops file 'nowhere.yml'"],
+    [['int', '-', '-l', 'nowhere.yml'], "Reading variables file 'nowhere.yml'"],
+    [['int', '-', '--var-file', 'x=nowhere'], "Reading variable from file 'nowhere'"],
+    [['int', '-', '--path', 'x'], "Expected to start with '/'"],
+    [['int', '-', '--path', '/x'], "Expected to find a map key 'x' for path '/x'"],
+  ])('%j fails with %s', async (argv, message) => {
+    const { code, stderr } = await microbosh(argv, 'a: 1\n');
+
+    expect(code).toBe(1);
+    expect(stderr).toContain(message);
+  });
+});
+
+describe('vars', () => {
+  const definitions =
+    'variables:\n- {name: p, type: password}\n- {name: ca, type: certificate, options: {is_ca: true, common_name: ca, duration: 10, key_length: 2048}}\n- {name: tls, type: certificate, options: {ca: ca, common_name: x, key_length: 2048}}\n';
+
+  beforeEach(() => {
+    file('v.yml', definitions);
+  });
+
+  it('are generated into a file that only the owner can read', async () => {
+    const { code } = await microbosh(['int', 'v.yml', '--vars-store', 'sub/creds.yml']);
+
+    expect(code).toBe(0);
+    expect(statSync(join(folder, 'sub/creds.yml')).mode & 0o777).toBe(0o600);
+  });
+
+  it('check answers 2 and names places when there is something to do, and 0 otherwise', async () => {
+    await microbosh(['int', 'v.yml', '--vars-store', 'sub/creds.yml']);
+    const found = await microbosh(['vars', 'check', 'v.yml', '--vars-store', 'sub/creds.yml']);
+    const fine = await microbosh(['vars', 'check', 'v.yml', '--vars-store', 'sub/creds.yml', '--days', '3']);
+
+    expect(found.code).toBe(2);
+    expect(found.stdout).toMatch(
+      /^v\.yml:3:3: Variable 'ca' \(certificate\) expires on \d{4}-\d\d-\d\d, in \d+ days\n$/,
+    );
+    expect(fine).toEqual({ code: 0, stdout: '', stderr: '' });
+  });
+
+  it('check generates nothing and reports what has no value', async () => {
+    const { code, stdout } = await microbosh([
+      'vars',
+      'check',
+      'v.yml',
+      '--vars-store',
+      'none.yml',
+      '--json',
+    ]);
+
+    expect(code).toBe(2);
+    expect(
+      stdout
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { kind: string }).kind),
+    ).toEqual(['missing', 'missing', 'missing']);
+    expect(() => statSync(join(folder, 'none.yml'))).toThrow();
+  });
+
+  it('rotate makes a CA again with what it signs and keeps the previous store', async () => {
+    const path = join(folder, 'sub/creds.yml');
+    await microbosh(['int', 'v.yml', '--vars-store', 'sub/creds.yml']);
+    const before = readFileSync(path, 'utf8');
+
+    const { code, stdout } = await microbosh([
+      'vars',
+      'rotate',
+      'v.yml',
+      'ca',
+      '--vars-store',
+      'sub/creds.yml',
+    ]);
+
+    expect([code, stdout]).toEqual([0, `Made again: ca, tls\nPrevious values are in ${path}.previous\n`]);
+    expect(readFileSync(`${path}.previous`, 'utf8')).toBe(before);
+    expect(statSync(`${path}.previous`).mode & 0o777).toBe(0o600);
+    expect(readFileSync(path, 'utf8')).not.toBe(before);
+  });
+
+  it('rotate needs a store', async () => {
+    const { code, stderr } = await microbosh(['vars', 'rotate', 'v.yml', 'ca']);
+
+    expect(code).toBe(1);
+    expect(stderr).toContain('--vars-store is needed');
+  });
+});
+
+describe('schema', () => {
+  it.each([[[]], [['--micro']]])('manifest %j is a JSON Schema with descriptions', async (flags) => {
+    const { code, stdout } = await microbosh(['schema', 'manifest', ...flags]);
+    const schema = JSON.parse(stdout) as { $schema: string; properties: Record<string, unknown> };
+
+    expect(code).toBe(0);
+    expect(schema.$schema).toContain('json-schema.org');
+    expect(Object.keys(schema.properties)).toContain('name');
+  });
+});
