@@ -96,16 +96,16 @@ describe('interpolate', () => {
 
     expect(code).toBe(1);
     expect(stderr).toContain('Expected to find variables:');
-    expect(stderr).toContain('- x (<stdin>:1:4)');
+    expect(stderr).toContain('- x (-:1:4)');
     expect(stderr).toContain('Expected to use variables:');
     expect(stderr).toContain('Exit code 1');
   });
 
   it.each([
-    [['int', 'nowhere.yml'], "Reading file 'nowhere.yml'"],
-    [['int', '-', '-o', 'nowhere.yml'], "Reading ops file 'nowhere.yml'"],
-    [['int', '-', '-l', 'nowhere.yml'], "Reading variables file 'nowhere.yml'"],
-    [['int', '-', '--var-file', 'x=nowhere'], "Reading variable from file 'nowhere'"],
+    [['int', 'nowhere.yml'], "The manifest 'nowhere.yml' cannot be read: it does not exist"],
+    [['int', '-', '-o', 'nowhere.yml'], 'The ops file'],
+    [['int', '-', '-l', 'nowhere.yml'], 'The variables file'],
+    [['int', '-', '--var-file', 'x=nowhere'], 'The variable file'],
     [['int', '-', '--path', 'x'], "Expected to start with '/'"],
     [['int', '-', '--path', '/x'], "Expected to find a map key 'x' for path '/x'"],
   ])('%j fails with %s', async (argv, message) => {

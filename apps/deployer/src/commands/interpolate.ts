@@ -2,7 +2,7 @@ import { emitYaml, evaluateManifest, renderSelection, selectPath } from '@microb
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
-import { readDocumentInputs } from '../inputs/document-inputs.ts';
+import { readInputFlags, readManifestInputs } from '../inputs/manifest-inputs.ts';
 
 /** Prints the evaluated document, or the value at `--path`. */
 export async function run(
@@ -12,7 +12,7 @@ export async function run(
 ): Promise<number> {
   const path = textOption(options, 'path');
   const { root } = await evaluateManifest({
-    ...(await readDocumentInputs(args[0] ?? '-', options, context)),
+    ...(await readManifestInputs(args[0] ?? '-', readInputFlags(options, context.cwd), context)),
     requireAll: flagOption(options, 'varErrs'),
     requireUsed: flagOption(options, 'varErrsUnused'),
   });

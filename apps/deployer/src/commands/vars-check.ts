@@ -3,7 +3,7 @@ import { checkVariables, evaluateManifest, formatPosition } from '@microbosh/spe
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
-import { readDocumentInputs } from '../inputs/document-inputs.ts';
+import { readInputFlags, readManifestInputs } from '../inputs/manifest-inputs.ts';
 
 /** A flag of a `vars` command cannot be used. */
 export class VarsFlagInvalid extends OperationalError {
@@ -18,7 +18,7 @@ export async function run(
 ): Promise<number> {
   const days = textOption(options, 'days') ?? '30';
   if (!/^\d{1,5}$/.test(days)) throw new VarsFlagInvalid(`--days '${days}' is not a number of days`);
-  const input = await readDocumentInputs(args[0] ?? '-', options, context);
+  const input = await readManifestInputs(args[0] ?? '-', readInputFlags(options, context.cwd), context);
   const manifest = await evaluateManifest({ ...input, generate: false, requireAll: false });
   const findings = checkVariables(manifest, { now: new Date(), warnDays: Number(days) });
   for (const { position, message, ...finding } of findings) {

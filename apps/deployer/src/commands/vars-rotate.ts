@@ -4,7 +4,7 @@ import { rotateVariables } from '@microbosh/spec/documents';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
-import { readDocumentInputs } from '../inputs/document-inputs.ts';
+import { readInputFlags, readManifestInputs } from '../inputs/manifest-inputs.ts';
 import { VarsFlagInvalid } from './vars-check.ts';
 
 /** Generates variables again; the previous store is kept beside the new one. */
@@ -14,7 +14,11 @@ export async function run(
   options: CommandOptions,
 ): Promise<number> {
   const [document = '-', ...names] = args;
-  const { varsStore, ...input } = await readDocumentInputs(document, options, context);
+  const { varsStore, ...input } = await readManifestInputs(
+    document,
+    readInputFlags(options, context.cwd),
+    context,
+  );
   if (varsStore === undefined) {
     throw new VarsFlagInvalid('--vars-store is needed: it holds the values that are to be made again');
   }

@@ -1,9 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { OperationalError, errorCode, messageOf } from '@microbosh/errors';
-import { writeFileDurably } from '@microbosh/host';
-import { evaluateManifest, parseYaml, splitAssignment, toJson } from '@microbosh/spec';
-import type { EvaluatedManifest, VarsStorePort } from '@microbosh/spec';
+import { evaluateManifest, parseYaml, splitAssignment, toJson } from '@microbosh/spec/documents';
+import type { EvaluateManifestInput, EvaluatedManifest, VarsStorePort } from '@microbosh/spec/documents';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { listOption, textOption } from '../cli/context.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
@@ -44,6 +43,15 @@ export async function evaluateInputs(
   inputs: RememberedInputs,
   context: Pick<CommandContext, 'cwd' | 'env' | 'readStdin'>,
 ): Promise<EvaluatedManifest> {
+  return evaluateManifest(await readManifestInputs(manifestPath, inputs, context));
+}
+
+/** Reads the manifest and everything that the flags name, once; `-` is standard input. */
+export async function readManifestInputs(
+  manifestPath: string,
+  inputs: RememberedInputs,
+  context: Pick<CommandContext, 'cwd' | 'env' | 'readStdin'>,
+): Promise<EvaluateManifestInput> {
   const [text, ops, files, contents] = await Promise.all([
     manifestPath === '-'
       ? context.readStdin()
@@ -59,7 +67,7 @@ export async function evaluateInputs(
       }),
     ),
   ]);
-  return evaluateManifest({
+  return {
     text,
     file: manifestPath,
     ops,
@@ -71,7 +79,7 @@ export async function evaluateInputs(
       assignments: inputs.var,
     },
     ...(inputs.varsStore === undefined ? {} : { varsStore: varsStoreFile(inputs.varsStore) }),
-  });
+  };
 }
 
 /** The store is the only record of generated values: replaced atomically, mode 0600. */
@@ -87,6 +95,8 @@ export function varsStoreFile(path: string): VarsStorePort {
       }
     },
     save: async (text) => {
+      // Loaded only when something was generated.
+      const { writeFileDurably } = await import('@microbosh/host');
       await mkdir(dirname(path), { recursive: true });
       await writeFileDurably(path, text, { mode: 0o600 });
     },
