@@ -1,0 +1,36 @@
+import type { CommandContext, CommandOptions } from '../cli/context.ts';
+import { flagOption, textOption } from '../cli/context.ts';
+import { exitCodes } from '../cli/exit-codes.ts';
+import { pathsOf } from '../environment.ts';
+import { isUnchanged } from '../inputs/unchanged.ts';
+import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
+
+const skipLine = 'No deployment, stemcell or release changes. Skipping deploy.';
+
+export async function run(
+  context: CommandContext,
+  args: readonly string[],
+  options: CommandOptions,
+): Promise<number> {
+  const [manifest = ''] = args;
+  const inputs = readInputFlags(options, context.cwd);
+  const flags = {
+    recreate: flagOption(options, 'recreate'),
+    recreateDisk: flagOption(options, 'recreatePersistentDisks'),
+    skipDrain: flagOption(options, 'skipDrain'),
+  };
+  const paths = pathsOf(manifest, textOption(options, 'state'), context);
+  const evaluated = await evaluateInputs(manifest, inputs, context);
+  const forced = flags.recreate || flags.recreateDisk;
+  if (!forced && (await isUnchanged(paths, evaluated.manifestSha))) {
+    context.events.message(skipLine);
+    return exitCodes.done;
+  }
+  // Everything below is loaded only when there is something to do.
+  const { createEnv } = await import('../engine/create-env.ts');
+  const { composeDeployer } = await import('../compose-deployer.ts');
+  const dependencies = composeDeployer(context);
+  const outcome = await createEnv({ context, manifest, paths, inputs, evaluated, flags, dependencies });
+  if (outcome === 'unchanged') context.events.message(skipLine);
+  return exitCodes.done;
+}

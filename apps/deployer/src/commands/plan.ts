@@ -1,0 +1,59 @@
+import { writeFileDurably } from '@microbosh/host';
+import { resolve } from 'node:path';
+import type { CommandContext, CommandOptions } from '../cli/context.ts';
+import { flagOption, textOption } from '../cli/context.ts';
+import { exitCodes } from '../cli/exit-codes.ts';
+import { composeDeployer } from '../compose-deployer.ts';
+import { planEnv } from '../engine/plan-env.ts';
+import type { Step } from '../engine/plan.ts';
+import { pathsOf } from '../environment.ts';
+import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
+import { plainJson } from '../state/state-document.ts';
+
+/** What create-env would do, without doing it. */
+export async function run(
+  context: CommandContext,
+  args: readonly string[],
+  options: CommandOptions,
+): Promise<number> {
+  const [manifest = ''] = args;
+  const inputs = readInputFlags(options, context.cwd);
+  const paths = pathsOf(manifest, textOption(options, 'state'), context);
+  const evaluated = await evaluateInputs(manifest, inputs, context);
+  const plan = await planEnv({
+    context,
+    manifest,
+    paths,
+    inputs,
+    evaluated,
+    flags: {
+      recreate: flagOption(options, 'recreate'),
+      recreateDisk: flagOption(options, 'recreatePersistentDisks'),
+      skipDrain: false,
+    },
+    dependencies: composeDeployer(context),
+  });
+  const out = textOption(options, 'out');
+  if (out !== undefined) {
+    await writeFileDurably(resolve(context.cwd, out), JSON.stringify({ manifest, inputs, ...plan }, null, 2));
+  }
+  if (context.global.json) context.console.json({ type: 'plan', ...plainJson(plan) });
+  else context.console.block(describePlan(plan.steps));
+  const pending = plan.steps.length > 0 && flagOption(options, 'detailedExitcode');
+  return pending ? exitCodes.changesPending : exitCodes.done;
+}
+
+function describePlan(steps: readonly Step[]): string {
+  if (steps.length === 0) return '\nNothing to do.\n';
+  return `\nSteps of the next deploy:\n${steps.map((step, index) => `${String(index + 1).padStart(3)}. ${describeStep(step)}\n`).join('')}`;
+}
+
+function describeStep(step: Step): string {
+  const { kind, ...details } = step;
+  const shown = Object.entries(details).map(([key, value]) =>
+    key === 'reason'
+      ? `because ${String(value)}`
+      : `${key} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
+  );
+  return [kind.replaceAll('-', ' '), ...shown].join(', ');
+}
