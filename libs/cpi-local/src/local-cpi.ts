@@ -619,6 +619,18 @@ export class LocalCpi implements Cpi, CpiExtensions {
     });
   }
 
+  async findByToken(
+    context: CallContext,
+    kind: 'stemcell' | 'vm' | 'disk',
+    token: string,
+  ): Promise<string | undefined> {
+    return this.#locked(context, async () => {
+      const collections = { stemcell: this.#store.stemcells, vm: this.#store.vms, disk: this.#store.disks };
+      const cid = `${kind}-${uuidFor(token)}`;
+      return (await collections[kind].find(cid)) === undefined ? undefined : cid;
+    });
+  }
+
   async consoleLog(_context: CallContext, vmCid: string): Promise<string | undefined> {
     const text = await this.#vms.consoleTail(this.#store.vms.pathOf(vmCid), 16_384);
     return text === '' ? undefined : text;

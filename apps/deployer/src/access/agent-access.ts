@@ -1,8 +1,9 @@
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { isJsonObject } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
-import { buildVmEnv, generateCertificate } from '@microbosh/spec';
+import { buildVmEnv } from '@microbosh/spec';
 import type { DeploymentModel, NetworksSpec } from '@microbosh/spec';
+import { makeCa, makeServerCertificate, validityDays } from './certificates.ts';
 import { CertificateUnusable, ManifestUnsupported } from '../errors.ts';
 import type { AgentEndpoint, OwnState } from '../state/environment-state.ts';
 
@@ -82,37 +83,8 @@ async function generate(
     known.names.includes(host) &&
     Date.parse(known.expires_at) - now.getTime() > minimumValidityMs;
   if (stillGood) return { ...known, port };
-  const days = 3650;
-  const common = {
-    organization: 'microbosh',
-    keyUsage: [],
-    durationDays: days,
-    keyLength: 2048,
-  } as const;
-  const ca = await generateCertificate(
-    {
-      ...common,
-      commonName: 'agent CA',
-      alternativeNames: [],
-      isCa: true,
-      ca: undefined,
-      extendedKeyUsage: [],
-    },
-    undefined,
-    now,
-  );
-  const leaf = await generateCertificate(
-    {
-      ...common,
-      commonName: host,
-      alternativeNames: [host],
-      isCa: false,
-      ca: 'ca',
-      extendedKeyUsage: ['server_auth'],
-    },
-    { certificate: ca.certificate, privateKey: ca.private_key },
-    now,
-  );
+  const ca = await makeCa('agent CA', now);
+  const leaf = await makeServerCertificate(ca, host, now);
   return {
     user: known?.user ?? 'mbus',
     password: known?.password ?? randomBytes(24).toString('hex'),
@@ -121,7 +93,7 @@ async function generate(
     certificate: leaf.certificate,
     private_key: leaf.private_key,
     names: [host],
-    expires_at: new Date(now.getTime() + days * 86_400_000).toISOString(),
+    expires_at: new Date(now.getTime() + validityDays * 86_400_000).toISOString(),
   };
 }
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { errorCode } from '@microbosh/errors';
-import { generateCertificate } from '@microbosh/spec';
+import { makeCa, makeServerCertificate } from './certificates.ts';
 import type { OwnState } from '../state/environment-state.ts';
 import type { StateStore } from '../state/state-store.ts';
 
@@ -63,34 +63,11 @@ export async function startRegistry(store: StateStore, address: string): Promise
 async function registryRecord(known: RegistryRecord | undefined, address: string): Promise<RegistryRecord> {
   if (known?.address === address) return known;
   const now = new Date();
-  const common = { organization: 'microbosh', keyUsage: [], durationDays: 3650, keyLength: 2048 } as const;
   const ca =
     known === undefined
-      ? await generateCertificate(
-          {
-            ...common,
-            commonName: 'registry CA',
-            alternativeNames: [],
-            isCa: true,
-            ca: undefined,
-            extendedKeyUsage: [],
-          },
-          undefined,
-          now,
-        )
+      ? await makeCa('registry CA', now)
       : { certificate: known.ca, private_key: known.ca_key };
-  const leaf = await generateCertificate(
-    {
-      ...common,
-      commonName: address,
-      alternativeNames: [address],
-      isCa: false,
-      ca: 'ca',
-      extendedKeyUsage: ['server_auth'],
-    },
-    { certificate: ca.certificate, privateKey: ca.private_key },
-    now,
-  );
+  const leaf = await makeServerCertificate(ca, address, now);
   return {
     port: known?.port ?? 0,
     user: known?.user ?? 'registry',

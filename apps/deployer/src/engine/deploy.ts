@@ -137,10 +137,12 @@ function vmFingerprint(model: DeploymentModel, stemcellDigest: string): string {
 export class Session {
   readonly run: DeployRun;
   readonly #registry: DeployRegistry | undefined;
+  readonly #clouds: ReadonlySet<Cloud>;
 
-  private constructor(run: DeployRun, registry: DeployRegistry | undefined) {
+  private constructor(run: DeployRun, registry: DeployRegistry | undefined, clouds: ReadonlySet<Cloud>) {
     this.run = run;
     this.#registry = registry;
+    this.#clouds = clouds;
   }
 
   static async open(options: {
@@ -169,7 +171,8 @@ export class Session {
         { agent: options.settings, registry: registry?.access },
         environment.store,
       );
-    let cloud = await open(undefined);
+    const first = await open(undefined);
+    let cloud = first;
     const effectsOf = (of: Cloud) =>
       new Effects({
         cloud: of,
@@ -184,10 +187,15 @@ export class Session {
     if (networks !== undefined && !namesRegistry(options.cloud) && cloud.hostAddress !== undefined) {
       const address = await cloud.hostAddress(effectsOf(cloud).context(), networks);
       if (address !== undefined) {
-        registry = await context.events.step('Starting registry', () =>
-          startRegistry(environment.store, address),
-        );
-        cloud = await open(registry);
+        try {
+          registry = await context.events.step('Starting registry', () =>
+            startRegistry(environment.store, address),
+          );
+          cloud = await open(registry);
+        } catch (error) {
+          await first.dispose?.();
+          throw error;
+        }
       }
     }
     const run = new DeployRun({
@@ -205,12 +213,13 @@ export class Session {
       group: options.group,
       skipDrain: options.skipDrain,
     });
-    return new Session(run, registry);
+    return new Session(run, registry, new Set([first, cloud]));
   }
 
   async close(): Promise<void> {
     await this.run.close();
     await this.#registry?.close();
+    for (const cloud of this.#clouds) await cloud.dispose?.();
   }
 }
 

@@ -70,8 +70,13 @@ export function simulatedDependencies(options: SimulationOptions): DeployerDepen
 
 type Call = (method: string, args: JsonObject) => Promise<Json>;
 
+function textOf(answer: Json): string {
+  if (typeof answer !== 'string') throw new Error('the simulation did not answer with a text');
+  return answer;
+}
+
 function simulatedCpi(call: Call): Cloud {
-  const cidOf = async (method: string, args: JsonObject) => String(await call(method, args));
+  const cidOf = async (method: string, args: JsonObject) => textOf(await call(method, args));
   const done = async (method: string, args: JsonObject) => void (await call(method, args));
   const tokenOf = (context: CallContext) => ({ token: context.token ?? '' });
   const unused = () => Promise.reject(new Error('not used by the deployer'));
@@ -112,7 +117,7 @@ function simulatedAgent(call: (method: string, args?: JsonObject) => Promise<Jso
   return {
     ping: () => done('ping'),
     explain: (error) => ({ kind: 'refused', text: String(error), hopeless: false }),
-    getState: async () => ({ jobState: String(await call('get_state')), raw: {} }),
+    getState: async () => ({ jobState: textOf(await call('get_state')), raw: {} }),
     apply: (spec) => done('apply', { digest: digestOf(spec) }),
     runScript: (name) => done('run_script', { name }),
     drain: () => done('drain'),
@@ -128,7 +133,7 @@ function simulatedAgent(call: (method: string, args?: JsonObject) => Promise<Jso
     unmountDisk: (disk) => done('unmount_disk', { disk }),
     migrateDisk: (from, to) => done('migrate_disk', { from, to }),
     compilePackage: async ({ name }) => ({
-      blobstore_id: String(await call('compile_package', { name })),
+      blobstore_id: textOf(await call('compile_package', { name })),
       sha1: 'x',
     }),
     uploadBlob: async (path) => ({ blobstore_id: path, sha1: 'x' }),
