@@ -48,7 +48,8 @@ export async function converge(
   const made: string[] = [];
   for (let round = 0; round < maxRounds; round += 1) {
     const changes = await probe();
-    if (changes.length === 0) return made.length === 0 ? { outcome: 'unchanged' } : { outcome: 'done', changes: made };
+    if (changes.length === 0)
+      return made.length === 0 ? { outcome: 'unchanged' } : { outcome: 'done', changes: made };
     for (const change of changes) {
       if (made.includes(change.what)) {
         throw new ChangeNotEffective(`This did not take effect: ${change.what}.`, {

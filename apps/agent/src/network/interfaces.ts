@@ -6,7 +6,11 @@ export interface NetworkInterface {
   readonly name: string;
   readonly mac: string;
   readonly up: boolean;
-  readonly addresses: readonly { readonly ip: string; readonly prefixLength: number; readonly label?: string }[];
+  readonly addresses: readonly {
+    readonly ip: string;
+    readonly prefixLength: number;
+    readonly label?: string;
+  }[];
 }
 
 /** Reads `ip -json address`: Ethernet links only. */

@@ -103,10 +103,13 @@ function assign(
         ? nics.find((candidate) => candidate.mac.toLowerCase() === mac)
         : nics.find((candidate) => base !== '' && candidate.name === base);
     if (mac !== '' && nic === undefined && !preconfigured) {
-      throw new NetworkNotPossible(`No device found for network '${name}' with MAC address '${network.mac}'.`, {
-        advice: `This machine has: ${nics.map((n) => `${n.name} ${n.mac}`).join(', ') || 'no interface'}.`,
-        details: { network: name },
-      });
+      throw new NetworkNotPossible(
+        `No device found for network '${name}' with MAC address '${network.mac}'.`,
+        {
+          advice: `This machine has: ${nics.map((n) => `${n.name} ${n.mac}`).join(', ') || 'no interface'}.`,
+          details: { network: name },
+        },
+      );
     }
     if (nic === undefined) open.push([name, network]);
     else {
@@ -117,7 +120,8 @@ function assign(
   // A network without a MAC address is unambiguous only when one network and one interface are left.
   const free = nics.filter((nic) => !taken.has(nic.name));
   const [onlyNetwork, onlyNic] = [open[0], free[0]];
-  if (open.length === 1 && free.length === 1 && onlyNetwork && onlyNic) assigned[onlyNetwork[0]] = onlyNic.name;
+  if (open.length === 1 && free.length === 1 && onlyNetwork && onlyNic)
+    assigned[onlyNetwork[0]] = onlyNic.name;
   else if (open.length > 0 && !preconfigured) {
     throw new NetworkNotPossible(
       `It is not clear which interface is meant for ${open.map(([name]) => `'${name}'`).join(', ')}.`,

@@ -60,7 +60,9 @@ export class NetworkSetup {
     return Object.entries(plan.interfaceOf).flatMap(([network, name]) => {
       const address = nics.find((nic) => nic.name === name)?.addresses[0];
       const gateway = gateways.find((route) => route.device === name)?.gateway;
-      return address === undefined ? [] : [{ network, ...address, ...(gateway === undefined ? {} : { gateway }) }];
+      return address === undefined
+        ? []
+        : [{ network, ...address, ...(gateway === undefined ? {} : { gateway }) }];
     });
   }
 
@@ -86,7 +88,8 @@ export class NetworkSetup {
   }
 
   async #findManager(): Promise<Manager> {
-    if ((await isSystemdRunning()) && (await hasUnit(this.#runner, 'systemd-networkd.service'))) return 'networkd';
+    if ((await isSystemdRunning()) && (await hasUnit(this.#runner, 'systemd-networkd.service')))
+      return 'networkd';
     if ((await which('ifup')) !== undefined) return 'ifupdown';
     return 'iproute';
   }
@@ -126,7 +129,9 @@ export class NetworkSetup {
   }
 
   #wantNetworkdFile(plan: PlannedInterface): Promise<readonly Change[]> {
-    return wantFile(join(networkdDirectory, networkdFileName(plan.name)), renderNetworkdFile(plan), { mode: 0o644 });
+    return wantFile(join(networkdDirectory, networkdFileName(plan.name)), renderNetworkdFile(plan), {
+      mode: 0o644,
+    });
   }
 
   async #activate(manager: Manager, plans: readonly PlannedInterface[], signal: AbortSignal): Promise<void> {
@@ -163,11 +168,16 @@ export class NetworkSetup {
     if (plan.method === 'dhcp') {
       const client = (await which('dhclient')) ?? (await which('udhcpc'));
       if (client === undefined) {
-        throw new NetworkNotUp(`Network interface ${plan.name} needs DHCP, and this machine has no DHCP client.`, {
-          advice: 'Use a stemcell with systemd-networkd, or a manual network.',
-        });
+        throw new NetworkNotUp(
+          `Network interface ${plan.name} needs DHCP, and this machine has no DHCP client.`,
+          {
+            advice: 'Use a stemcell with systemd-networkd, or a manual network.',
+          },
+        );
       }
-      await this.#runner.run(client.endsWith('udhcpc') ? [client, '-i', plan.name] : [client, plan.name], { signal });
+      await this.#runner.run(client.endsWith('udhcpc') ? [client, '-i', plan.name] : [client, plan.name], {
+        signal,
+      });
     }
     for (const address of plan.addresses) {
       await this.#runner.run(
@@ -185,12 +195,17 @@ export class NetworkSetup {
       );
     }
     for (const gateway of plan.gateways) {
-      await this.#runner.run(['ip', 'route', 'replace', 'default', 'via', gateway, 'dev', plan.name], { signal });
-    }
-    for (const route of plan.routes) {
-      await this.#runner.run(['ip', 'route', 'replace', route.destination, 'via', route.gateway, 'dev', plan.name], {
+      await this.#runner.run(['ip', 'route', 'replace', 'default', 'via', gateway, 'dev', plan.name], {
         signal,
       });
+    }
+    for (const route of plan.routes) {
+      await this.#runner.run(
+        ['ip', 'route', 'replace', route.destination, 'via', route.gateway, 'dev', plan.name],
+        {
+          signal,
+        },
+      );
     }
   }
 

@@ -1,7 +1,7 @@
 import type { CommandRunner } from '@microbosh/host';
 import { mkdir } from 'node:fs/promises';
 import type { Change } from '../bootstrap/step.ts';
-import { MountTable } from './mount-table.ts';
+import type { MountTable } from './mount-table.ts';
 
 export interface BindMount {
   readonly source: string;
@@ -41,7 +41,9 @@ export function wantMountFlags(
   const found = table.at(target);
   if (found === undefined) return [];
   if (flags.every((flag) => found.options.includes(flag))) return [];
-  const keep = found.options.filter((option) => ['ro', 'nodev', 'nosuid', 'noexec', 'noatime'].includes(option));
+  const keep = found.options.filter((option) =>
+    ['ro', 'nodev', 'nosuid', 'noexec', 'noatime'].includes(option),
+  );
   const options = [...new Set(['remount', 'bind', ...keep, ...flags])].join(',');
   return [
     {

@@ -36,7 +36,9 @@ export async function wantOwnership(path: string, want: Ownership): Promise<read
   const same =
     (found.mode & 0o7777) === want.mode && found.uid === (want.uid ?? 0) && found.gid === (want.gid ?? 0);
   if (same) return [];
-  return [{ what: `set mode ${want.mode.toString(8)} and owner of ${path}`, apply: () => setOwnership(path, want) }];
+  return [
+    { what: `set mode ${want.mode.toString(8)} and owner of ${path}`, apply: () => setOwnership(path, want) },
+  ];
 }
 
 /** Changes that make `path` a file with exactly this content, mode and owner. The content is not named in the report. */

@@ -55,7 +55,8 @@ export async function httpGet(url: URL, options: HttpOptions): Promise<HttpAnswe
         let size = 0;
         response.on('data', (chunk: Buffer) => {
           size += chunk.length;
-          if (size > maxBodyBytes) request.destroy(new Error(`the answer is larger than ${maxBodyBytes} bytes`));
+          if (size > maxBodyBytes)
+            request.destroy(new Error(`the answer is larger than ${maxBodyBytes} bytes`));
           else chunks.push(chunk);
         });
         response.on('error', reject);

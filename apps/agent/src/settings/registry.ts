@@ -12,6 +12,7 @@ import type { ReadOptions } from './sources/settings-source.ts';
 export class Registry {
   readonly #userData: UserData & { readonly registry: NonNullable<UserData['registry']> };
   readonly #key: string;
+  #etag: string | undefined;
 
   constructor(userData: UserData & { readonly registry: NonNullable<UserData['registry']> }, key: string) {
     this.#userData = userData;
@@ -39,6 +40,7 @@ export class Registry {
     if (!this.#isHttp) return this.#readFile(this.#userData.registry.endpoint);
     const answer = await this.#request('GET', 'settings', options);
     if (answer.status !== 200) throw this.#refused(answer.status);
+    this.#etag = answer.etag;
     return decodeRegistryAnswer(answer.body, this.#name);
   }
 
@@ -46,7 +48,8 @@ export class Registry {
   async confirm(options: ReadOptions): Promise<void> {
     if (!this.#isHttp) return;
     const answer = await this.#request('POST', 'settings/confirm', { ...options, patient: false });
-    if (answer.status !== 404 && answer.status !== 405 && answer.status >= 400) throw this.#refused(answer.status);
+    if (answer.status !== 404 && answer.status !== 405 && answer.status >= 400)
+      throw this.#refused(answer.status);
   }
 
   async #request(method: 'GET' | 'POST', path: string, options: ReadOptions): Promise<HttpAnswer> {
@@ -62,10 +65,12 @@ export class Registry {
             method,
             ...(address === undefined ? {} : { address }),
             timeoutMs: options.patient ? 30_000 : 3000,
+            ...(method === 'POST' && this.#etag !== undefined ? { headers: { 'if-match': this.#etag } } : {}),
             ...(ca === undefined ? {} : { ca }),
             ...(options.signal ? { signal: options.signal } : {}),
           });
-          if (answer.status >= 500 || answer.status === 429) throw new Error(`invalid status: ${answer.status}`);
+          if (answer.status >= 500 || answer.status === 429)
+            throw new Error(`invalid status: ${answer.status}`);
           return answer;
         },
         options.signal ? { signal: options.signal } : {},

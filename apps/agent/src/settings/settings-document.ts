@@ -1,6 +1,6 @@
 import { isJsonObject, type Json, type JsonObject } from '@microbosh/errors';
 import type { AgentSettings, DiskHint, NetworkSpec, UserData } from '@microbosh/spec';
-import { Type, type Static } from 'typebox';
+import { Type } from 'typebox';
 import { Compile } from 'typebox/schema';
 import { SettingsInvalid } from './errors.ts';
 import { valueOf } from './json-keys.ts';
@@ -51,9 +51,7 @@ const SettingsSchema = Type.Object({
     raw_ephemeral: Type.Optional(Type.Array(AnyObject)),
   }),
   ntp: Type.Optional(Type.Array(Text)),
-  blobstore: Type.Optional(
-    Type.Object({ provider: Type.Optional(Text), options: Type.Optional(AnyObject) }),
-  ),
+  blobstore: Type.Optional(Type.Object({ provider: Type.Optional(Text), options: Type.Optional(AnyObject) })),
   env: Type.Optional(AnyObject),
   iptables: Type.Optional(Type.Object({ drop_output: Type.Optional(Type.Array(Text)) })),
 });
@@ -149,7 +147,9 @@ function parseDisks(value: Json): Json {
   return withoutAbsent({
     system: textOf(valueOf(value, 'system')),
     ephemeral: parseHint(valueOf(value, 'ephemeral')),
-    persistent: isJsonObject(persistent) ? mapValues(persistent, (hint) => parseHint(hint) ?? {}) : persistent,
+    persistent: isJsonObject(persistent)
+      ? mapValues(persistent, (hint) => parseHint(hint) ?? {})
+      : persistent,
     raw_ephemeral: valueOf(value, 'raw_ephemeral'),
   });
 }
@@ -201,12 +201,12 @@ function invalid(
   );
 }
 
-// Check is the proof; `Static` of the schema and the shared type describe the same document.
-function asSettings(value: JsonObject): AgentSettings {
-  return value as unknown as Static<typeof SettingsSchema> & AgentSettings;
+// Check is the proof: the schemas and the shared types describe the same documents.
+function asSettings(value: unknown): AgentSettings {
+  return value as AgentSettings;
 }
-function asUserData(value: JsonObject): UserData {
-  return value as unknown as Static<typeof UserDataSchema> & UserData;
+function asUserData(value: unknown): UserData {
+  return value as UserData;
 }
 
 /** The networks of a document, checked: for callers that hold only that part. */

@@ -73,7 +73,7 @@ function blobstoreOf(value: JsonObject): NonNullable<AgentSettings['blobstore']>
 }
 
 function firstObject(value: Json | undefined): JsonObject | undefined {
-  const first: Json | undefined = Array.isArray(value) ? value[0] : undefined;
+  const first: Json | undefined = Array.isArray(value) ? (value as Json[])[0] : undefined;
   return isJsonObject(first) ? first : undefined;
 }
 

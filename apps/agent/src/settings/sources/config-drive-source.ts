@@ -28,7 +28,9 @@ export class ConfigDriveSource implements SettingsSource {
       readDataFiles(
         {
           documents: paths.map((path) => join(directory, path)),
-          ...(this.#options.MetaDataPath === '' ? {} : { metaData: join(directory, this.#options.MetaDataPath) }),
+          ...(this.#options.MetaDataPath === ''
+            ? {}
+            : { metaData: join(directory, this.#options.MetaDataPath) }),
         },
         this.name,
       ),
@@ -53,6 +55,8 @@ export class ConfigDriveSource implements SettingsSource {
         problems.push(messageOf(error));
       }
     }
-    throw new SettingsUnavailable(`No config drive has settings: ${problems.join('; ') || 'none is configured'}`);
+    throw new SettingsUnavailable(
+      `No config drive has settings: ${problems.join('; ') || 'none is configured'}`,
+    );
   }
 }

@@ -1,4 +1,4 @@
-import { errorCode, messageOf, type JsonObject } from '@microbosh/errors';
+import { errorCode, messageOf, type Json, type JsonObject } from '@microbosh/errors';
 import { readFile } from 'node:fs/promises';
 import { SettingsUnavailable } from '../errors.ts';
 import { objectOf, stringOf, valueOf } from '../json-keys.ts';
@@ -44,7 +44,9 @@ async function readMetaData(path: string | undefined): Promise<JsonObject | unde
     const document = decodeUserData(await readFile(path, 'utf8'), path);
     // OpenStack's own document numbers the keys as a list.
     const keys = valueOf(document, 'public-keys');
-    return Array.isArray(keys) ? { ...document, 'public-keys': { 0: keys[0] ?? null } } : document;
+    return Array.isArray(keys)
+      ? { ...document, 'public-keys': { 0: (keys as Json[])[0] ?? null } }
+      : document;
   } catch {
     // Only complements the user data; what needs it reports its absence.
     return undefined;

@@ -79,9 +79,12 @@ export class MetadataClient {
   }
 
   #unavailable(path: string, reason: string, cause?: unknown): SettingsUnavailable {
-    return new SettingsUnavailable(`The metadata service ${this.#options.uri}${path} does not answer: ${reason}.`, {
-      advice: 'Check that the machine has an address and that its cloud offers a metadata service.',
-      cause,
-    });
+    return new SettingsUnavailable(
+      `The metadata service ${this.#options.uri}${path} does not answer: ${reason}.`,
+      {
+        advice: 'Check that the machine has an address and that its cloud offers a metadata service.',
+        cause,
+      },
+    );
   }
 }

@@ -1,0 +1,58 @@
+import { CommandFailed, NodeCommandRunner, type CommandRunner } from '@microbosh/host';
+import { errorCode, messageOf, type Json } from '@microbosh/errors';
+import { readFileSync } from 'node:fs';
+import { parseAgentConfig } from '../config/agent-config.ts';
+import { createHost } from '../host.ts';
+
+/**
+ * Runs one operation of the host inside a test machine: `bootstrap`, `mount CID`, `unmount CID`, `migrate FROM TO`.
+ * With KILL_AT=n the process kills itself like a power cut would, before (even n) or after (odd n) its n/2-th command.
+ */
+const killAt = process.env['KILL_AT'] === undefined ? undefined : Number(process.env['KILL_AT']);
+let boundary = 0;
+function passBoundary(): void {
+  if (boundary === killAt) process.kill(process.pid, 'SIGKILL');
+  boundary += 1;
+}
+
+const real = new NodeCommandRunner();
+const runner: CommandRunner = {
+  async run(argv, options) {
+    passBoundary();
+    const result = await real.run(argv, options);
+    passBoundary();
+    return result;
+  },
+};
+const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+const host = createHost({
+  config: parseAgentConfig(JSON.parse(readFileSync('/var/vcap/bosh/agent.json', 'utf8')) as Json),
+  baseDir: '/var/vcap',
+  supervisor: 'builtin',
+  log: quiet,
+  runner,
+  resolverTimes: { timeoutMs: 1000, pollMs: 50 },
+  unmountAttempts: 2,
+});
+
+const startedMs = performance.now();
+try {
+  const [operation, first = '', second = ''] = process.argv.slice(2);
+  if (operation !== 'bootstrap') await host.settings.refresh();
+  const value =
+    operation === 'bootstrap'
+      ? await host.bootstrap.run()
+      : operation === 'mount'
+        ? await host.disks.mount(first)
+        : operation === 'unmount'
+          ? await host.disks.unmount(first)
+          : await host.disks.migrate(first, second);
+  print({ ok: true, value: value ?? null });
+} catch (error) {
+  const output = error instanceof CommandFailed ? error.stderr : '';
+  print({ ok: false, code: errorCode(error) ?? '', message: messageOf(error) + output });
+}
+
+function print(result: object): void {
+  console.log(JSON.stringify({ ...result, boundaries: boundary, elapsedMs: performance.now() - startedMs }));
+}
