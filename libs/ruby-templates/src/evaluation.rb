@@ -7,9 +7,11 @@ require 'json'
 require 'erb'
 require 'yaml'
 
+# Libraries that became gems, base64 among them; rubygems, which would find them, costs a second to load.
+$LOAD_PATH.concat(Dir.glob('/usr/local/lib/ruby/gems/*/gems/*/lib').sort)
+
 # Loaded when a template first names them; create-env gets some of them through rubygems.
 autoload :Base64, 'base64'
-autoload :BigDecimal, 'bigdecimal'
 autoload :Digest, 'digest'
 autoload :Gem, 'rubygems'
 autoload :IPAddr, 'ipaddr'
