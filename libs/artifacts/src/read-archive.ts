@@ -99,13 +99,23 @@ export async function* readArchive(
     }
   })();
 
+  const failure = (error: unknown) => translate(inputError ?? error, source.name, place());
+  // What is read fails in the reader's hands, not in this function's.
+  const readable = async function* (content: AsyncIterable<Buffer>) {
+    try {
+      yield* content;
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw failure(error);
+    }
+  };
   let entries = 0;
   try {
     for await (const entry of parser) {
       entryPath = entry.header.name;
       entries += 1;
       if (entries > limits.maxEntries) throw bomb(place(), unpackedBytes, packedBytes);
-      const described = describe(entry.header, entry as AsyncIterable<Buffer>, archive);
+      const described = describe(entry.header, readable(entry as AsyncIterable<Buffer>), archive);
       if (described !== undefined) yield described;
       entry.resume();
     }
@@ -117,7 +127,7 @@ export async function* readArchive(
       });
   } catch (error) {
     options.signal?.throwIfAborted();
-    throw translate(inputError ?? error, source.name, place());
+    throw failure(error);
   } finally {
     parser.destroy(null);
     await feed;
@@ -137,6 +147,9 @@ function drained(parser: ReturnType<typeof extract>): Promise<void> {
   });
 }
 
+/** Said by streams whose input ended early. */
+const streamCodes = new Set(['ERR_STREAM_PREMATURE_CLOSE', 'STREAM_DESTROYED', 'PREMATURE_CLOSE']);
+
 function translate(error: unknown, file: string, place: string): unknown {
   if (isOperationalError(error)) return error;
   const code = errorCode(error);
@@ -147,12 +160,7 @@ function translate(error: unknown, file: string, place: string): unknown {
     });
   }
   // Errors of the code that reads the entries (a full disk, say) keep their own words.
-  if (
-    code !== undefined &&
-    !code.startsWith('Z_') &&
-    !code.startsWith('ZSTD_') &&
-    code !== 'ERR_STREAM_PREMATURE_CLOSE'
-  )
+  if (code !== undefined && !code.startsWith('Z_') && !code.startsWith('ZSTD_') && !streamCodes.has(code))
     return error;
   return new ArchiveDamaged(`${place} is damaged: ${messageOf(error)}`, {
     cause: error,

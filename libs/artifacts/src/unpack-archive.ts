@@ -1,8 +1,5 @@
-import { createWriteStream } from 'node:fs';
 import { chmod, link, lstat, mkdir, open, symlink } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
-import { finished } from 'node:stream/promises';
-import { once } from 'node:events';
 import {
   readArchive,
   unsafe,
@@ -81,17 +78,23 @@ export async function writeContent(
   mode: number,
   onChunk?: (chunk: Uint8Array) => void,
 ): Promise<void> {
-  const output = createWriteStream(path, { mode, highWaterMark: 4 << 20 });
+  const file = await open(path, 'w', mode);
+  let pending: Promise<unknown> = Promise.resolve();
   try {
+    let offset = 0;
     for await (const chunk of content) {
+      const at = offset;
+      offset += chunk.length;
+      // One write is in flight while the chunk is hashed and the next one arrives.
+      await pending;
+      pending = writeAll(file, chunk, at);
+      pending.catch(() => undefined); // it is awaited below; until then nobody listens
       onChunk?.(chunk);
-      if (!output.write(chunk)) await once(output, 'drain');
     }
-    output.end();
-    await finished(output);
-  } catch (error) {
-    output.destroy();
-    throw error;
+    await pending;
+  } finally {
+    await pending.catch(() => undefined);
+    await file.close();
   }
 }
 
@@ -112,9 +115,10 @@ export async function writeSparse(
         chunk.length <= zeros.length && zeros.compare(chunk, 0, chunk.length, 0, chunk.length) === 0;
       const at = offset;
       offset += chunk.length;
-      // One write is in flight while the chunk is hashed and the next one is unpacked.
       await pending;
       if (!isZero) pending = writeAll(file, chunk, at);
+      pending.catch(() => undefined); // it is awaited below; until then nobody listens
+      pending.catch(() => undefined); // it is awaited below; until then nobody listens
       onChunk(chunk);
     }
     await pending;
