@@ -14,6 +14,7 @@ export * from './artifacts/artifact-document.ts';
 export * from './artifacts/job-manifest.ts';
 export * from './artifacts/release-manifest.ts';
 export * from './artifacts/stemcell-manifest.ts';
+export * from './manifest/check-job-references.ts';
 export * from './manifest/json-schema.ts';
 export * from './manifest/manifest-problem.ts';
 export * from './manifest/translate-create-env.ts';
