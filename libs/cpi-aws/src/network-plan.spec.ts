@@ -29,7 +29,7 @@ describe('planNetworks', () => {
       four: manual('10.0.0.5', { nic_group: 1 }),
       six: manual('fd00::5', { nic_group: 1 }),
       pods: manual('10.0.1.0', { nic_group: 1, prefix: '28' }),
-    } as NetworksSpec);
+    });
 
     expect(plan.groups).toEqual([
       {
