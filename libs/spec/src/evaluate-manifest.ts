@@ -96,13 +96,13 @@ export function selectPath(root: YamlNode, pathText: string): YamlNode {
     path = parseOpPath(pathText);
   } catch (error) {
     if (!(error instanceof PathSyntaxError)) throw error;
-    throw new OperationFailed(`Invalid path '${pathText}': ${messageOf(error)}`, { cause: error });
+    throw new OperationFailed(`Invalid path '${pathText}': ${messageOf(error)}`);
   }
   try {
     return findNode(root, path);
   } catch (error) {
     if (!(error instanceof PathMismatch)) throw error;
-    throw new OperationFailed(error.message, { details: { path: pathText }, cause: error });
+    throw new OperationFailed(error.message, { details: { path: pathText } });
   }
 }
 
@@ -133,7 +133,6 @@ function removeFoundDefinitions(
       throw new VariableDefinitionInvalid(`${formatPosition(position)}: ${error.message}`, {
         details: { ...position, variable: definition.name },
         advice: `Define the variable '${definition.name}' once.`,
-        cause: error,
       });
     }
   }

@@ -47,7 +47,7 @@ export function applyOpsFile(document: YamlNode, ops: OpsFile): YamlNode {
       if (!(error instanceof PathMismatch)) throw error;
       throw new OperationFailed(
         `${formatPosition(positionOf(node))}: Error 'operation [${index}] in ${ops.file} failed': ${error.message}`,
-        { details: { ...positionOf(node), operation: index }, cause: error },
+        { details: { ...positionOf(node), operation: index } },
       );
     }
   }

@@ -66,7 +66,7 @@ export function parseDeploymentState(text: string, file: string): DeploymentStat
   try {
     root = JSON.parse(text);
   } catch (error) {
-    throw invalid(file, messageOf(error), error);
+    throw invalid(file, messageOf(error));
   }
   if (!isJsonObject(root)) throw invalid(file, 'it is not a JSON object');
   const fields = new Fields(root, file, '');
@@ -192,11 +192,10 @@ function expectText(value: Json, file: string): string {
   throw invalid(file, '/current_release_ids has an entry that is not a string');
 }
 
-function invalid(file: string, problem: string, cause?: unknown): StateFileInvalid {
+function invalid(file: string, problem: string): StateFileInvalid {
   return new StateFileInvalid(`The state file '${file}' cannot be read: ${problem}`, {
     details: { file },
     advice:
       'Restore the previous copy of the state file. Do not delete it: it is the record of what exists in the cloud.',
-    ...(cause === undefined ? {} : { cause }),
   });
 }

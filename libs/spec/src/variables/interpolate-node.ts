@@ -87,7 +87,7 @@ function resolveReference(spelled: string, node: YamlScalar, lookup: VariableLoo
     if (!(error instanceof PathMismatch)) throw error;
     throw new VariableReferenceInvalid(
       `${formatPosition(positionOf(node))}: Finding variable '${full}': ${error.message}`,
-      { details: { ...positionOf(node), variable: full }, cause: error },
+      { details: { ...positionOf(node), variable: full } },
     );
   }
 }

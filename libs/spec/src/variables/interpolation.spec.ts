@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { OperationalError, messageChain } from '@microbosh/errors';
 import { describe, expect, it } from 'vitest';
 import { evaluateManifest, type EvaluateManifestInput } from '../evaluate-manifest.ts';
 import { emitYaml } from '../yaml/emit-yaml.ts';
@@ -175,6 +176,26 @@ describe('variable sources', () => {
     expect(String(failure)).toContain(wanted);
     expect(String(failure)).not.toContain('secret');
   });
+
+  it.each([
+    { variables: { assignments: ['x=[hunter2'] } },
+    { variables: { assignments: ['x=*hunter2'] } },
+    { variables: { assignments: ['x=!!int hunter2'] } },
+    { variables: { files: [{ file: 'v.yml', text: 'x: [hunter2\ny: "hunter2' }] } },
+    { variables: { prefixes: ['P'], environment: { P_x: '{hunter2' } } },
+    { varsStore: memoryStore('x: "hunter2\n') },
+    { variables: { assignments: ['x={k: hunter2}'] }, text: 'a: p-((x))' },
+    { variables: { assignments: ['x={k: hunter2}'] }, text: 'a: ((x.z))' },
+  ])(
+    'no value appears in an error or its causes: %j',
+    async ({ text, ...input }: Partial<EvaluateManifestInput>) => {
+      const failure: unknown = await evaluate(text ?? 'a: 1', input).catch((error: unknown) => error);
+
+      expect(failure).toBeInstanceOf(OperationalError);
+      expect(messageChain(failure).join()).not.toContain('hunter2');
+      expect(JSON.stringify(failure)).not.toContain('hunter2');
+    },
+  );
 
   it('names with dots build maps, at any depth and together with a map of that name', async () => {
     const text = await interpolate('((a))', ['a={z: 0}', 'a.b=1', 'a.c.d=2', 'a.c.e=3']);

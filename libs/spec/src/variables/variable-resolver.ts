@@ -1,6 +1,7 @@
 import { messageOf } from '@microbosh/errors';
 import { formatPosition } from '../yaml/source-file.ts';
 import { cloneNode, positionOf, type YamlNode, type YamlScalar } from '../yaml/yaml-node.ts';
+import { GenerationError } from './generate/generation-error.ts';
 import { interpolateNode, referencedNames } from './interpolate-node.ts';
 import {
   VariableDefinitionInvalid,
@@ -117,7 +118,10 @@ export class VariableResolver {
       const position = positionOf(definition.node);
       throw new VariableGenerationFailed(
         `${formatPosition(position)}: Generating variable '${definition.name}': ${messageOf(error)}`,
-        { details: { ...position, variable: definition.name }, cause: error },
+        {
+          details: { ...position, variable: definition.name },
+          ...(error instanceof GenerationError ? {} : { cause: error }),
+        },
       );
     }
     await this.#store.put(definition.name, value);

@@ -26,6 +26,8 @@ export interface VariableSources {
   readonly assignments?: readonly string[];
 }
 
+const yamlAdvice = 'Correct the YAML at this place, or put the value into quotes.';
+
 export type StaticVariables = ReadonlyMap<string, YamlNode>;
 
 /** All static variables by name; names with dots have become maps. Throws `VariableSourceInvalid`. */
@@ -38,7 +40,7 @@ export function readStaticVariables(sources: VariableSources): StaticVariables {
   }
   for (const assignment of sources.assignments ?? []) {
     const { name, value } = splitAssignment(assignment, 'value');
-    put(flat, name, parseAssigned(name, value, assignment));
+    put(flat, name, parseAssigned(name, value));
   }
   return withDotsAsMaps(flat);
 }
@@ -67,8 +69,10 @@ function addEnvironment(
     try {
       put(flat, name, parseYaml(value, { file: `environment variable ${variable}` }));
     } catch (error) {
-      // The parser's own message could quote a secret value; the position is enough.
-      throw invalid(`Deserializing YAML from environment variable '${variable}'`, error);
+      throw invalid(
+        `Deserializing YAML from environment variable '${variable}': ${messageOf(error)}`,
+        yamlAdvice,
+      );
     }
   }
 }
@@ -78,7 +82,7 @@ function addFile(flat: Map<string, YamlNode>, file: string, text: string): void 
   try {
     root = parseYaml(text, { file });
   } catch (error) {
-    throw invalid(`Deserializing variables file '${file}': ${messageOf(error)}`, error);
+    throw invalid(`Deserializing variables file '${file}': ${messageOf(error)}`, yamlAdvice);
   }
   if (isNull(root)) return;
   if (root.kind !== 'mapping') {
@@ -94,23 +98,16 @@ function put(flat: Map<string, YamlNode>, name: string, value: YamlNode): void {
 }
 
 /** A value that YAML reads as a string is used as it was typed, minus one pair of outer quotes. */
-function parseAssigned(name: string, text: string, assignment: string): YamlNode {
+function parseAssigned(name: string, text: string): YamlNode {
   let node: YamlNode;
   try {
     node = parseYaml(text, { file: `--var ${name}` });
   } catch (error) {
-    // The whole argument stays out of the message: it may be a secret.
-    throw invalid(
-      `Deserializing variables '${assignment.slice(0, name.length)}=…': ${problemOf(error)}`,
-      error,
-    );
+    // The argument itself stays out of the message: it may be a secret.
+    throw invalid(`Deserializing variables '${name}=…': ${messageOf(error)}`, yamlAdvice);
   }
   if (node.kind !== 'scalar' || node.type !== 'string') return node;
   return stringNode(withoutQuotes(text), node.place);
-}
-
-function problemOf(error: unknown): string {
-  return messageOf(error).split('\n', 1)[0] ?? '';
 }
 
 function withoutQuotes(text: string): string {
@@ -155,6 +152,6 @@ function ownMap(existing: YamlNode | undefined, name: string, value: YamlNode): 
   return { kind: 'mapping', entries: new Map(existing.entries), place: existing.place };
 }
 
-function invalid(message: string, cause?: unknown): VariableSourceInvalid {
-  return new VariableSourceInvalid(message, cause === undefined ? {} : { cause });
+function invalid(message: string, advice?: string): VariableSourceInvalid {
+  return new VariableSourceInvalid(message, advice === undefined ? {} : { advice });
 }

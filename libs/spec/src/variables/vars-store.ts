@@ -66,7 +66,6 @@ function parseStore(text: string, file: string): YamlMapping {
   } catch (error) {
     throw new VarsStoreInvalid(`Deserializing variables file store '${file}': ${messageOf(error)}`, {
       advice: 'Repair the file or restore it from a copy; it holds the only record of the generated values.',
-      cause: error,
     });
   }
   if (isNull(root)) return mappingNode();

@@ -42,7 +42,8 @@ export function parseYaml(text: string, options: ParseYamlOptions): YamlNode {
     ({ input, events } = parseLeniently(input));
   } catch (error) {
     if (!(error instanceof YAMLException)) throw error;
-    throw new YamlSyntaxError(error.reason, source.positionAt(start + (error.mark?.position ?? 0)), error);
+    // The library's own error quotes the line, which can hold a secret.
+    throw new YamlSyntaxError(error.reason, source.positionAt(start + (error.mark?.position ?? 0)));
   }
   return new Composer(source, input, start, events, options.dialect ?? 'go-yaml-v2').compose();
 }
@@ -263,8 +264,8 @@ class Composer {
     const name = this.#slice(event.anchorStart, event.anchorEnd) ?? '';
     const target = this.#anchors.get(name);
     const place = this.#placeAt(event.anchorStart);
-    if (target === undefined) throw this.#error(`Unknown anchor '${name}' referenced`, place);
-    if (target === 'open') throw this.#error(`Anchor '${name}' value contains itself`, place);
+    if (target === undefined) throw this.#error('Unknown anchor referenced', place);
+    if (target === 'open') throw this.#error('Anchor value contains itself', place);
     this.#nodes += sizeOf(target, MAX_NODES);
     if (this.#nodes > MAX_NODES) throw this.#error('Document contains excessive aliasing', place);
     return cloneNode(target);
@@ -302,7 +303,7 @@ class Composer {
         if (resolved.type === kind) return resolved;
         if (kind === 'float' && resolved.type === 'int')
           return { type: 'float', value: Number(resolved.value) };
-        throw this.#error(`Cannot decode '${text}' as a !!${kind}`, place);
+        throw this.#error(`Cannot decode the text as a !!${kind}`, place);
       }
       default:
         return { type: 'string', value: text };

@@ -6,11 +6,11 @@ export class YamlSyntaxError extends OperationalError {
   readonly code = 'E_YAML_SYNTAX';
   readonly position: Position;
 
-  constructor(problem: string, position: Position, cause?: unknown) {
+  /** `problem` never quotes a value: it may be a secret. */
+  constructor(problem: string, position: Position) {
     super(`${formatPosition(position)}: ${problem}`, {
       details: { ...position },
       advice: 'Correct the YAML at this place.',
-      ...(cause === undefined ? {} : { cause }),
     });
     this.position = position;
   }
