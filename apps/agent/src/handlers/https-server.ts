@@ -1,0 +1,246 @@
+import { createServer, type Server } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { isBlobId, RequestMalformed } from '@microbosh/agent-protocol';
+import { errorCode, messageOf } from '@microbosh/errors';
+import type { LocalBlobs } from '../blobstore/local-blobs.ts';
+import type { Log } from '../ports/log.ts';
+import { basicAuthorizer } from './basic-auth.ts';
+import type { Dispatcher } from './dispatcher.ts';
+
+export interface HttpsOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly user: string;
+  readonly password: string;
+  /** PEM. */
+  readonly certificate: string;
+  readonly privateKey: string;
+  /** PEM. When given, only clients with a certificate of this authority are served. */
+  readonly clientCa?: string;
+  readonly dispatcher: Dispatcher;
+  readonly blobs: LocalBlobs;
+  readonly log: Log;
+}
+
+const limits = {
+  bodyBytes: 64 * 1024 * 1024,
+  headerBytes: 16 * 1024,
+  headersTimeoutMs: 30_000,
+  idleMs: 120_000,
+  connections: 256,
+  concurrent: 64,
+} as const;
+
+/** The two suites of the original for TLS 1.2, with their ECDSA twins; all of TLS 1.3. */
+const ciphers = [
+  'TLS_AES_256_GCM_SHA384',
+  'TLS_CHACHA20_POLY1305_SHA256',
+  'TLS_AES_128_GCM_SHA256',
+  'ECDHE-RSA-AES256-GCM-SHA384',
+  'ECDHE-RSA-AES128-GCM-SHA256',
+  'ECDHE-ECDSA-AES256-GCM-SHA384',
+  'ECDHE-ECDSA-AES128-GCM-SHA256',
+].join(':');
+
+/**
+ * `POST /agent` and `/blobs/…` over TLS with basic auth; answers as the Go agent's, plus limits. node:https and not a
+ * framework: two routes, and a start that is 0.2 s and 18 MB lighter (ADR 0050).
+ */
+export class HttpsServer {
+  readonly #options: HttpsOptions;
+  readonly #server: Server;
+  readonly #isAuthorized: (header: string | undefined) => boolean;
+  #active = 0;
+
+  constructor(options: HttpsOptions) {
+    this.#options = options;
+    this.#isAuthorized = basicAuthorizer(options.user, options.password);
+    this.#server = createServer(
+      {
+        cert: options.certificate,
+        key: options.privateKey,
+        minVersion: 'TLSv1.2',
+        ciphers,
+        ALPNProtocols: ['http/1.1'],
+        maxHeaderSize: limits.headerBytes,
+        ...(options.clientCa === undefined
+          ? {}
+          : { ca: options.clientCa, requestCert: true, rejectUnauthorized: true }),
+      },
+      (request, response) => void this.#handle(request, response),
+    );
+    this.#server.headersTimeout = limits.headersTimeoutMs;
+    // A blob may take long; what must not happen is silence.
+    this.#server.requestTimeout = 0;
+    this.#server.timeout = limits.idleMs;
+    this.#server.keepAliveTimeout = 65_000;
+    this.#server.maxConnections = limits.connections;
+    this.#server.on('clientError', (_error, socket) => socket.destroy());
+    this.#server.on('tlsClientError', (_error, socket) => socket.destroy());
+  }
+
+  async listen(): Promise<AddressInfo> {
+    const { host, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, host, () => resolve());
+    });
+    return this.#server.address() as AddressInfo;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    response.sendDate = true;
+    request.on('error', () => undefined);
+    response.on('error', () => undefined);
+    try {
+      await this.#route(request, response);
+    } catch (error) {
+      this.#options.log.error({ err: messageOf(error) }, 'a request ended in a defect');
+      if (response.headersSent) response.destroy();
+      else end(response, 500);
+    }
+    this.#audit(request, response);
+    // The rest of a body that nobody wants must not keep the connection.
+    if (!request.complete) request.resume();
+  }
+
+  async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = (request.url ?? '/').split(/[?#]/, 1)[0] ?? '/';
+    const clean = cleanPath(path);
+    if (clean !== path || path === '/blobs') {
+      response.setHeader('location', path === '/blobs' ? '/blobs/' : clean);
+      return end(response, 301);
+    }
+    const isBlob = path.startsWith('/blobs/');
+    if (path !== '/agent' && !isBlob) return end(response, 404);
+    if (!this.#isAuthorized(request.headers.authorization)) {
+      response.setHeader('www-authenticate', 'Basic realm=""');
+      return end(response, 401);
+    }
+    if (this.#active >= limits.concurrent) return end(response, 503);
+    this.#active += 1;
+    try {
+      await (isBlob ? this.#blob(path, request, response) : this.#agent(request, response));
+    } finally {
+      this.#active -= 1;
+    }
+  }
+
+  async #agent(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.method !== 'POST') return end(response, 404);
+    const body = await readBody(request);
+    if (body === 'too-large') return end(response, 413);
+    if (body === 'aborted') return end(response, 400);
+    try {
+      const { answer } = await this.#options.dispatcher.dispatch(body);
+      end(response, 200, JSON.stringify(answer));
+    } catch (error) {
+      if (!(error instanceof RequestMalformed)) throw error;
+      end(response, 500);
+    }
+  }
+
+  async #blob(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const id = decodeSegment(path.slice(path.lastIndexOf('/') + 1));
+    if (request.method === 'GET' || request.method === 'HEAD') return this.#getBlob(id, request, response);
+    if (request.method !== 'PUT') return end(response, 404);
+    if (!isBlobId(id)) return end(response, 500, 'The id of the blob is not valid');
+    try {
+      await this.#options.blobs.write(id, request);
+      end(response, 201);
+    } catch (error) {
+      end(response, 500, messageOf(error));
+    }
+  }
+
+  async #getBlob(id: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const blob = isBlobId(id) ? await this.#options.blobs.openPublic(id) : undefined;
+    if (!blob) return end(response, 404);
+    response.writeHead(200, {
+      'content-type': 'application/octet-stream',
+      'content-length': blob.size,
+    });
+    if (request.method === 'HEAD') {
+      await blob.close();
+      response.end();
+      return;
+    }
+    try {
+      await blob.pipeTo(response);
+    } catch (error) {
+      // The client went away, or the disk failed: the connection tells it, the length does not fit.
+      this.#options.log.warn({ code: errorCode(error) }, 'a blob was not sent completely');
+      response.destroy();
+    }
+  }
+
+  /** CEF, as the original's audit log; 401s too. Severity 7 from status 400 up. */
+  #audit(request: IncomingMessage, response: ServerResponse): void {
+    const status = response.statusCode;
+    const path = (request.url ?? '').split('?', 1)[0] ?? '';
+    const { remoteAddress, remotePort, localPort } = request.socket;
+    const cef = [
+      `CEF:0|CloudFoundry|BOSH|1|agent_api|${escapeCef(path)}|${status >= 400 ? 7 : 1}|duser=${escapeCef(this.#options.user)}`,
+      `requestMethod=${request.method ?? ''} src=${remoteAddress ?? ''} spt=${remotePort ?? 0} dpt=${localPort ?? 0}`,
+      `cs2=basic cs2Label=authType cs3=${status} cs3Label=responseStatus`,
+    ].join(' ');
+    this.#options.log.debug({ component: 'audit', cef }, 'request');
+  }
+}
+
+function end(response: ServerResponse, status: number, body = ''): void {
+  response.statusCode = status;
+  if (body !== '') response.setHeader('content-type', 'text/plain; charset=utf-8');
+  response.setHeader('content-length', Buffer.byteLength(body));
+  response.end(body);
+}
+
+async function readBody(request: IncomingMessage): Promise<string | 'too-large' | 'aborted'> {
+  if (Number(request.headers['content-length'] ?? 0) > limits.bodyBytes) return 'too-large';
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > limits.bodyBytes) return 'too-large';
+      chunks.push(chunk);
+    }
+  } catch {
+    return 'aborted';
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function decodeSegment(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return '';
+  }
+}
+
+/** Path without `//`, `.` and `..`, keeping a trailing slash. */
+function cleanPath(path: string): string {
+  const parts: string[] = [];
+  for (const part of path.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part === '..') parts.pop();
+    else parts.push(part);
+  }
+  const joined = `/${parts.join('/')}`;
+  return path.endsWith('/') && joined !== '/' ? `${joined}/` : joined;
+}
+
+function escapeCef(text: string): string {
+  return text
+    .replaceAll('\\', '\\\\')
+    .replaceAll('|', '\\|')
+    .replaceAll('=', '\\=')
+    .replace(/[\r\n]/g, ' ');
+}

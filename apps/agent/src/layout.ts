@@ -1,0 +1,58 @@
+import { join } from 'node:path';
+
+/** Paths below the base directory B (`/var/vcap`) that the protocol side works with; names are the originals'. */
+export interface Layout {
+  readonly base: string;
+  readonly bosh: string;
+  readonly spec: string;
+  readonly applyIntent: string;
+  readonly tasks: string;
+  readonly data: string;
+  readonly tmp: string;
+  readonly jobs: string;
+  readonly packages: string;
+  readonly dataJobs: string;
+  readonly dataPackages: string;
+  readonly compile: string;
+  readonly compiledIndex: string;
+  readonly blobs: string;
+  readonly sensitiveBlobs: string;
+  readonly logs: string;
+  readonly run: string;
+  readonly monit: string;
+  readonly monitJobs: string;
+  readonly stopped: string;
+  readonly instance: string;
+  readonly store: string;
+  readonly dynamicDisks: string;
+}
+
+export function layoutOf(base: string): Layout {
+  const data = join(base, 'data');
+  const bosh = join(base, 'bosh');
+  return {
+    base,
+    bosh,
+    spec: join(bosh, 'spec.json'),
+    applyIntent: join(bosh, 'apply_intent.json'),
+    tasks: join(bosh, 'tasks.json'),
+    data,
+    tmp: join(data, 'tmp'),
+    jobs: join(base, 'jobs'),
+    packages: join(base, 'packages'),
+    dataJobs: join(data, 'jobs'),
+    dataPackages: join(data, 'packages'),
+    compile: join(data, 'compile'),
+    compiledIndex: join(data, 'blobs', '.compiled.json'),
+    blobs: join(data, 'blobs'),
+    sensitiveBlobs: join(data, 'sensitive_blobs'),
+    logs: join(data, 'sys', 'log'),
+    run: join(data, 'sys', 'run'),
+    monit: join(base, 'monit'),
+    monitJobs: join(base, 'monit', 'job'),
+    stopped: join(base, 'monit', 'stopped'),
+    instance: join(base, 'instance'),
+    store: join(base, 'store'),
+    dynamicDisks: join(data, 'dynamic_disks'),
+  };
+}
