@@ -20,3 +20,9 @@ export {
   type ReadArchiveOptions,
 } from './read-archive.ts';
 export { unpackTar } from './unpack-archive.ts';
+export {
+  createRelease,
+  type CreatedPart,
+  type CreatedRelease,
+  type CreateReleaseOptions,
+} from './create-release.ts';
