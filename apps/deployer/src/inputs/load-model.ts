@@ -1,7 +1,13 @@
 import { homedir } from 'node:os';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { formatProblem, referencedFiles, translateCreateEnvManifest } from '@microbosh/spec';
+import {
+  checkVariables,
+  formatPosition,
+  formatProblem,
+  referencedFiles,
+  translateCreateEnvManifest,
+} from '@microbosh/spec';
 import type { DeploymentModel, EvaluatedManifest } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 
@@ -28,5 +34,9 @@ export async function loadModel(
     translateCreateEnvManifest(evaluated, { ...options, strict: true });
   }
   for (const warning of warnings) context.events.message(formatProblem(warning), { level: 'warning' });
+  // Generated values are never made again by themselves: the operator has to hear of those that should be.
+  for (const { position, message } of checkVariables(evaluated, { now: new Date() })) {
+    context.events.message(`${formatPosition(position)}: ${message}`, { level: 'warning' });
+  }
   return model;
 }

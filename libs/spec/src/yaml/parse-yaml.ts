@@ -23,8 +23,8 @@ export interface ParseYamlOptions {
 }
 
 const MAX_DEPTH = 1000;
-/** Flow collections that may be joined before the text is given up. */
-const MAX_JOINS = 2000;
+/** Characters that may be parsed again because of joined lines before the text is given up: some seconds. */
+const MAX_JOIN_WORK = 200_000_000;
 /** Bounds what aliases can blow up; far above any manifest. */
 const MAX_NODES = 2_000_000;
 const STANDARD_TAG = 'tag:yaml.org,2002:';
@@ -58,7 +58,11 @@ function parseLeniently(text: string): { input: string; events: Event[] } {
     try {
       return { input, events: parseEvents(input, { maxDepth: MAX_DEPTH }) };
     } catch (error) {
-      if (!(error instanceof YAMLException) || error.reason !== 'deficient indentation' || joins >= MAX_JOINS)
+      if (
+        !(error instanceof YAMLException) ||
+        error.reason !== 'deficient indentation' ||
+        joins * text.length > MAX_JOIN_WORK
+      )
         throw error;
       const joined = joinFlowLines(input, error.mark?.position ?? 0);
       if (joined === input) throw error;
