@@ -121,6 +121,7 @@ export async function makeRootDirectory(
     await symlink(target.replace(/^\//, ''), join(root, name));
   await symlink('/run', join(root, 'var/run'));
   await symlink('/run/lock', join(root, 'var/lock'));
+  await symlink('/proc/self/mounts', join(root, 'etc/mtab'));
   for (const path of copiedConfiguration) {
     try {
       await mkdir(dirname(join(root, 'etc', path)), { recursive: true });

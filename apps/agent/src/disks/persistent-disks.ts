@@ -1,7 +1,7 @@
 import { isJsonObject } from '@microbosh/errors';
 import { retry, writeFileDurably } from '@microbosh/host';
 import type { DiskHint } from '@microbosh/spec';
-import { chmod, mkdir, readdir, readFile, readlink } from 'node:fs/promises';
+import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { HostContext } from '../platform/host-context.ts';
 import {
@@ -265,7 +265,6 @@ export class LinuxPersistentDisks implements PersistentDisks {
     if ((await MountTable.read()).at(target) === undefined) {
       throw new DiskOperationFailed(`${node} is not mounted on ${target} although mount did not fail.`);
     }
-    if (!extra.includes('ro')) await chmod(target, 0o700);
   }
 
   async #unmountPoint(point: string, signal: AbortSignal | undefined): Promise<void> {
