@@ -51,4 +51,61 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
     ],
     load: () => import('../commands/plan.ts'),
   });
+  declareCommand(program, dispatch, {
+    usage: 'stop-env <manifest>',
+    summary: 'stop the jobs; the VM stays',
+    options: [stateOption, ...variableOptions, skipDrain],
+    load: () => import('../commands/stop-env.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'start-env <manifest>',
+    summary: 'start the jobs on the existing VM',
+    options: [stateOption, ...variableOptions],
+    load: () => import('../commands/start-env.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'recreate <manifest>',
+    summary: 'make a new VM for the same deployment; the persistent disk stays',
+    options: [stateOption, ...variableOptions, skipDrain, packageDir],
+    load: () => import('../commands/recreate.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'apply <plan>',
+    summary: 'carry out a plan that plan --out wrote, if it still fits',
+    load: () => import('../commands/apply.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'drift <manifest>',
+    summary: 'compare the state with what the cloud and the agent say; exit code 4 when they differ',
+    options: [stateOption, ...variableOptions],
+    load: () => import('../commands/drift.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'agent <manifest> <method> [arguments...]',
+    summary: 'call a method of the agent and print its value; arguments are JSON or plain text',
+    options: [stateOption],
+    load: () => import('../commands/agent.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'logs <manifest>',
+    summary: 'fetch the logs of the jobs as a tarball',
+    options: [
+      stateOption,
+      { flags: '--agent', summary: 'the logs of the agent instead' },
+      { flags: '--out <path>', summary: 'file to write' },
+    ],
+    load: () => import('../commands/logs.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'timeline <manifest>',
+    summary: 'show what the runs on this environment did, with times',
+    options: [stateOption, { flags: '--html <path>', summary: 'write a self-contained page' }],
+    load: () => import('../commands/timeline.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'unlock <manifest>',
+    summary: 'remove the lock of a machine that no longer exists',
+    options: [stateOption, { flags: '--force', summary: 'the holder is certainly gone' }],
+    load: () => import('../commands/unlock.ts'),
+  });
 }

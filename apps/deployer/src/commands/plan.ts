@@ -20,22 +20,23 @@ export async function run(
   const inputs = readInputFlags(options, context.cwd);
   const paths = pathsOf(manifest, textOption(options, 'state'), context);
   const evaluated = await evaluateInputs(manifest, inputs, context);
+  const flags = {
+    recreate: flagOption(options, 'recreate'),
+    recreateDisk: flagOption(options, 'recreatePersistentDisks'),
+  };
   const plan = await planEnv({
     context,
     manifest,
     paths,
     inputs,
     evaluated,
-    flags: {
-      recreate: flagOption(options, 'recreate'),
-      recreateDisk: flagOption(options, 'recreatePersistentDisks'),
-      skipDrain: false,
-    },
+    flags: { ...flags, skipDrain: false },
     dependencies: composeDeployer(context),
   });
   const out = textOption(options, 'out');
   if (out !== undefined) {
-    await writeFileDurably(resolve(context.cwd, out), JSON.stringify({ manifest, inputs, ...plan }, null, 2));
+    const document = { manifest: resolve(context.cwd, manifest), state: paths.state, inputs, flags, ...plan };
+    await writeFileDurably(resolve(context.cwd, out), JSON.stringify(document, null, 2));
   }
   if (context.global.json) context.console.json({ type: 'plan', ...plainJson(plan) });
   else context.console.block(describePlan(plan.steps));

@@ -1,13 +1,14 @@
 import type { EvaluatedManifest } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
+import { PlanOutdated } from '../errors.ts';
 import { loadModel } from '../inputs/load-model.ts';
 import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
 import { deploy, validateDeployment } from './deploy.ts';
-import type { Deployment, DeployFlags } from './deploy.ts';
+import type { Deployment, DeployFlags, ExpectedPlan } from './deploy.ts';
 
 export interface CreateEnvRequest {
   readonly context: CommandContext;
@@ -17,6 +18,8 @@ export interface CreateEnvRequest {
   readonly evaluated: EvaluatedManifest;
   readonly flags: DeployFlags;
   readonly dependencies: DeployerDependencies;
+  /** Carry out this plan and no other. */
+  readonly expected?: ExpectedPlan & { readonly serial: number; readonly manifestSha: string };
 }
 
 export async function createEnv(request: CreateEnvRequest): Promise<'deployed' | 'unchanged'> {
@@ -25,13 +28,24 @@ export async function createEnv(request: CreateEnvRequest): Promise<'deployed' |
   const model = await loadModel(request.evaluated, request.manifest, context);
   const environment = await Environment.open(paths, 'create-env', context);
   try {
+    const { expected } = request;
+    const { serial } = environment.store.current.own;
+    if (
+      expected !== undefined &&
+      (expected.serial !== serial || expected.manifestSha !== model.manifestSha)
+    ) {
+      throw new PlanOutdated('The state or the manifest changed since the plan was made', {
+        details: { planned: expected.serial, now: serial },
+        advice: 'Make a new plan: microbosh plan MANIFEST --out PLAN',
+      });
+    }
     const deployment = await validateDeployment(model, environment, dependencies, flags, context);
     try {
       if (isDeployed(deployment, environment, flags)) {
         await environment.store.update({ own: { artifacts: [...deployment.artifacts.files] } });
         return 'unchanged';
       }
-      await deploy(deployment, environment, inputs, dependencies, flags, context);
+      await deploy(deployment, environment, inputs, dependencies, flags, context, expected);
       return 'deployed';
     } finally {
       await deployment.artifacts.close();

@@ -15,11 +15,14 @@ import { executeDelete } from './execute.ts';
 import { observe } from './observe.ts';
 import { planDelete } from './plan.ts';
 
-export interface DeleteEnvRequest {
+export interface KnownCloudRequest {
   readonly context: CommandContext;
   readonly manifest: string;
-  readonly paths: EnvironmentPaths;
   readonly inputs: RememberedInputs;
+}
+
+export interface DeleteEnvRequest extends KnownCloudRequest {
+  readonly paths: EnvironmentPaths;
   readonly keepDisk: boolean;
   readonly skipDrain: boolean;
   readonly dependencies: DeployerDependencies;
@@ -71,13 +74,13 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
   }
 }
 
-interface KnownCloud {
+export interface KnownCloud {
   readonly cloud: DeploymentModel['cloud'];
   readonly endpoint: AgentEndpoint | undefined;
 }
 
 /** From the manifest as it is now; from the last deploy when the manifest cannot be evaluated any more. */
-async function knownCloud(request: DeleteEnvRequest, state: EnvironmentState): Promise<KnownCloud> {
+export async function knownCloud(request: KnownCloudRequest, state: EnvironmentState): Promise<KnownCloud> {
   const { context, manifest } = request;
   const inputs = hasInputFlags(request.inputs) ? request.inputs : (state.own.inputs ?? request.inputs);
   try {

@@ -8,10 +8,10 @@ import { startRegistry } from '../access/deploy-registry.ts';
 import type { DeployRegistry } from '../access/deploy-registry.ts';
 import type { CommandContext } from '../cli/context.ts';
 import type { Environment } from '../environment.ts';
-import { PersistentDiskLost } from '../errors.ts';
+import { PersistentDiskLost, PlanOutdated } from '../errors.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { AgentEndpoint, RememberedInputs } from '../state/environment-state.ts';
-import { digestOf, plainJson } from '../state/state-document.ts';
+import { canonicalJson, digestOf, plainJson } from '../state/state-document.ts';
 import { DeployRun } from './deploy-run.ts';
 import type { DeployInputs } from './deploy-run.ts';
 import { Effects } from './effects.ts';
@@ -260,6 +260,20 @@ export async function planRun(run: DeployRun, desired: DesiredEnvironment): Prom
   return { observed, steps: plan };
 }
 
+/** What `apply` was given; another plan now means that something moved in between. */
+export interface ExpectedPlan {
+  readonly observed: Observation;
+  readonly steps: readonly Step[];
+}
+
+function refuseOutdated(planned: Planned, expected: ExpectedPlan): void {
+  if (canonicalJson([planned.observed, planned.steps]) === canonicalJson([expected.observed, expected.steps]))
+    return;
+  throw new PlanOutdated('The cloud or the agent say something else than when the plan was made', {
+    advice: 'Make a new plan: microbosh plan MANIFEST --out PLAN',
+  });
+}
+
 /** Brings the environment to what the deployment says. */
 export async function deploy(
   deployment: Deployment,
@@ -268,6 +282,7 @@ export async function deploy(
   dependencies: DeployerDependencies,
   flags: DeployFlags,
   context: EngineContext,
+  expected: ExpectedPlan | undefined,
 ): Promise<void> {
   const { model, access, inputs, desired, artifacts } = deployment;
   await environment.store.update({
@@ -294,8 +309,9 @@ export async function deploy(
     context,
   });
   try {
-    const { steps } = await planRun(session.run, desired);
-    await executeDeploy(session.run, steps, desired.deployed);
+    const planned = await planRun(session.run, desired);
+    if (expected !== undefined) refuseOutdated(planned, expected);
+    await executeDeploy(session.run, planned.steps, desired.deployed);
     await environment.store.update({ own: { artifacts: [...artifacts.files] } });
   } finally {
     await session.close();

@@ -52,7 +52,7 @@ const artifactRecord = Type.Object({
 });
 
 /** Flags of the last deploy: status and delete-env need not repeat them. Paths are absolute. */
-const rememberedInputs = Type.Object({
+export const rememberedInputs = Type.Object({
   var: Type.Array(text),
   varFile: Type.Array(text),
   varsFile: Type.Array(text),

@@ -1,0 +1,232 @@
+import { describe, expect, it } from 'vitest';
+import { newState } from '../state/state-document.ts';
+import type { EnvironmentState } from '../state/environment-state.ts';
+import { planDelete, planDeploy } from './plan.ts';
+import type { DesiredEnvironment, Observation, Step } from './plan.ts';
+
+const desired: DesiredEnvironment = {
+  group: 'g',
+  stemcell: { name: 's', version: '1', digest: 'd1' },
+  vmFingerprint: 'f1',
+  metadata: 'm1',
+  disk: { sizeMiB: 1024, cloudProperties: {} },
+  applied: 'a1',
+  deployed: 'all1',
+  readiness: [],
+  recreate: false,
+  recreateDisk: false,
+};
+const healthy: Observation = { vm: 'present', agent: 'answers', disks: { 'disk-1': 'present' } };
+const nothing: Observation = { vm: 'none', agent: 'not-asked', disks: {} };
+
+/** The state after a deploy of `desired` that went through. */
+function deployed(): EnvironmentState {
+  const state = newState();
+  return {
+    ...state,
+    current_vm_cid: 'vm-1',
+    current_stemcell_id: 'sid',
+    current_disk_id: 'did',
+    current_manifest_sha: 'sha',
+    disks: [{ id: 'did', cid: 'disk-1', size: 1024, cloud_properties: {}, unknown: {} }],
+    stemcells: [{ id: 'sid', name: 's', version: '1', api_version: 3, cid: 'stemcell-1', unknown: {} }],
+    own: {
+      ...state.own,
+      applied: 'a1',
+      deployed: 'all1',
+      stemcell_digests: { 'stemcell-1': 'd1' },
+      vm: {
+        cid: 'vm-1',
+        agent_id: 'a',
+        fingerprint: 'f1',
+        address: '10.0.0.5',
+        ready: true,
+        gave_up: false,
+        metadata: 'm1',
+        networks: {},
+        packages: {},
+        mounted_disk: 'disk-1',
+      },
+    },
+  };
+}
+
+function kinds(plan: ReturnType<typeof planDeploy>): string[] {
+  if ('obstacle' in plan) return [plan.obstacle];
+  return plan.map((step: Step) => step.kind);
+}
+
+describe('planDeploy', () => {
+  it('has nothing to do for what is deployed and healthy', () => {
+    expect(planDeploy(desired, deployed(), healthy)).toEqual([]);
+  });
+
+  it('makes everything when there is nothing', () => {
+    expect(kinds(planDeploy(desired, newState(), nothing))).toEqual([
+      'create-stemcell',
+      'create-vm',
+      'set-vm-metadata',
+      'wait-for-agent',
+      'create-disk',
+      'attach-disk',
+      'promote-disk',
+      'prepare-instance',
+      'update-instance',
+      'wait-until-running',
+      'post-start',
+      'record-deployment',
+    ]);
+  });
+
+  it('updates in place when only jobs or properties changed, and prepares before it stops', () => {
+    const plan = kinds(planDeploy({ ...desired, applied: 'a2', deployed: 'all2' }, deployed(), healthy));
+
+    expect(plan).toEqual([
+      'prepare-instance',
+      'stop-instance',
+      'update-instance',
+      'wait-until-running',
+      'post-start',
+      'record-deployment',
+    ]);
+  });
+
+  it('does not stop the service for a change that the agent never sees', () => {
+    const plan = kinds(planDeploy({ ...desired, deployed: 'all2' }, deployed(), healthy));
+
+    expect(plan).toEqual(['wait-until-running', 'record-deployment']);
+  });
+
+  it('makes a new VM when what it is made from changed, stopping and unmounting the old one first', () => {
+    const plan = kinds(planDeploy({ ...desired, vmFingerprint: 'f2' }, deployed(), healthy));
+
+    expect(plan.slice(0, 4)).toEqual(['stop-instance', 'unmount-disks', 'delete-vm', 'create-vm']);
+    expect(plan).toContain('attach-disk');
+    expect(plan).not.toContain('create-disk');
+  });
+
+  it('does not talk to an agent that is silent before it deletes its VM', () => {
+    const plan = kinds(planDeploy(desired, deployed(), { ...healthy, agent: 'silent' }));
+
+    expect(plan.slice(0, 2)).toEqual(['delete-vm', 'create-vm']);
+  });
+
+  it('waits for the agent of a VM that an interrupted run made, instead of making another', () => {
+    const state = deployed();
+    const vm = state.own.vm;
+    if (vm === undefined) throw new Error('no VM');
+    const interrupted = { ...state, own: { ...state.own, vm: { ...vm, ready: false, mounted_disk: '' } } };
+
+    const plan = kinds(planDeploy(desired, interrupted, { ...healthy, agent: 'silent' }));
+
+    expect(plan).not.toContain('create-vm');
+    expect(plan[0]).toBe('wait-for-agent');
+  });
+
+  it('replaces a VM whose agent never answered in all the time it was given', () => {
+    const state = deployed();
+    const vm = state.own.vm;
+    if (vm === undefined) throw new Error('no VM');
+    const failed = { ...state, own: { ...state.own, vm: { ...vm, ready: false, gave_up: true } } };
+
+    expect(kinds(planDeploy(desired, failed, { ...healthy, agent: 'silent' }))).toContain('create-vm');
+  });
+
+  it('moves the data when the size changes, and deletes the old disk only after the service runs', () => {
+    const plan = kinds(
+      planDeploy({ ...desired, disk: { sizeMiB: 2048, cloudProperties: {} } }, deployed(), healthy),
+    );
+
+    expect(plan).toEqual([
+      'create-disk',
+      'attach-disk',
+      'prepare-instance',
+      'stop-instance',
+      'migrate-disk',
+      'promote-disk',
+      'detach-disk',
+      'update-instance',
+      'wait-until-running',
+      'post-start',
+      'record-deployment',
+      'delete-disk',
+    ]);
+  });
+
+  it('begins an interrupted migration anew with nothing mounted, on the disk that was made for it', () => {
+    const state = deployed();
+    const vm = state.own.vm;
+    if (vm === undefined) throw new Error('no VM');
+    const candidate = { id: 'did2', cid: 'disk-2', size: 2048, cloud_properties: {}, unknown: {} };
+    const interrupted: EnvironmentState = {
+      ...state,
+      disks: [...(state.disks ?? []), candidate],
+      own: { ...state.own, disk_roles: { 'disk-2': 'candidate' }, vm: { ...vm, mounted_disk: '' } },
+    };
+
+    const plan = planDeploy(
+      { ...desired, disk: { sizeMiB: 2048, cloudProperties: {} } },
+      interrupted,
+      healthy,
+    );
+
+    expect(kinds(plan).slice(0, 6)).toEqual([
+      'prepare-instance',
+      'stop-instance',
+      'unmount-disks',
+      'attach-disk',
+      'attach-disk',
+      'migrate-disk',
+    ]);
+    expect(plan).toContainEqual({ kind: 'migrate-disk', from: 'disk-1', to: { cid: 'disk-2' } });
+    expect(kinds(plan)).not.toContain('create-disk');
+  });
+
+  it('never makes an empty disk in the place of one that is lost', () => {
+    const lost: Observation = { ...healthy, disks: { 'disk-1': 'absent' } };
+
+    expect(planDeploy(desired, deployed(), lost)).toEqual({ obstacle: 'disk-lost', diskCid: 'disk-1' });
+  });
+
+  it('keeps the disk on record when the manifest no longer has one', () => {
+    const plan = planDeploy({ ...desired, disk: undefined, deployed: 'all2' }, deployed(), healthy);
+
+    expect(kinds(plan)).not.toContain('delete-disk');
+  });
+
+  it('uploads a stemcell of the same version with other content, and deletes the old one last', () => {
+    const plan = kinds(
+      planDeploy(
+        { ...desired, stemcell: { name: 's', version: '1', digest: 'd2' }, vmFingerprint: 'f2' },
+        deployed(),
+        healthy,
+      ),
+    );
+
+    expect(plan[0]).toBe('create-stemcell');
+    expect(plan.at(-1)).toBe('delete-stemcell');
+  });
+
+  it('deletes VMs that a lost answer left before it makes anything', () => {
+    const state = deployed();
+    const plan = planDeploy(desired, { ...state, own: { ...state.own, leftover_vms: ['vm-9'] } }, healthy);
+
+    expect(plan).toEqual([{ kind: 'delete-leftover-vm', vmCid: 'vm-9' }]);
+  });
+});
+
+describe('planDelete', () => {
+  it('stops and unmounts, then deletes VM, disk and stemcell', () => {
+    expect(planDelete(deployed(), healthy, false).map(({ kind }) => kind)).toEqual([
+      'stop-instance',
+      'unmount-disks',
+      'delete-vm',
+      'delete-disk',
+      'delete-stemcell',
+    ]);
+  });
+
+  it('leaves the disk when asked to', () => {
+    expect(planDelete(deployed(), healthy, true).map(({ kind }) => kind)).not.toContain('delete-disk');
+  });
+});
