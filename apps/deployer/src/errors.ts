@@ -75,8 +75,3 @@ export class ReleaseUnusable extends OperationalError {
 export class NotConfirmed extends OperationalError {
   readonly code = 'E_NOT_CONFIRMED';
 }
-
-/** The CPI could not be told what the VM needs to reach this machine. */
-export class RegistryUnreachable extends OperationalError {
-  readonly code = 'E_REGISTRY_UNREACHABLE';
-}

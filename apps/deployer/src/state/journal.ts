@@ -99,8 +99,9 @@ export class Journal {
             'Look at the resources in the cloud that the lines after it name, adopt or delete them by hand, then remove the file.',
         });
       }
-      if (entry.phase === 'intent') this.#open.set(entry.id, entry);
-      else this.#open.delete(entry.id);
+      const { phase, ...rest } = entry;
+      if ('operation' in rest && phase === 'intent') this.#open.set(rest.id, rest);
+      else this.#open.delete(rest.id);
     }
     this.#size = Buffer.byteLength(content) - Buffer.byteLength(torn ?? '');
     if (torn !== undefined && torn !== '') await truncateFile(this.#path, this.#size);
