@@ -513,3 +513,18 @@ describe('settings at rest', () => {
     expect(answer.text).not.toContain('of vm-2');
   });
 });
+
+describe('the OpenAPI document', () => {
+  it('lists exactly the routes that the server has', async () => {
+    await start();
+    const { OPERATIONS } = await import('./http/openapi.ts');
+
+    const routes = registry.server.routes.filter((route) => !route.startsWith('HEAD '));
+
+    expect([...routes].sort()).toEqual(
+      OPERATIONS.map(
+        ({ method, path }) => `${method.toUpperCase()} ${path.replace(/\{(\w+)\}/g, ':$1')}`,
+      ).sort(),
+    );
+  });
+});

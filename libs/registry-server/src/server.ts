@@ -74,6 +74,8 @@ export interface RegistryServer {
   readonly registry: Registry;
   /** The application, for requests without a socket. */
   readonly app: FastifyInstance;
+  /** `GET /path`, of all routes. */
+  readonly routes: readonly string[];
   /** Filled by `listen`. */
   readonly addresses: readonly BoundListener[];
   /** Starts all listeners, or none. */
@@ -124,7 +126,7 @@ export async function createRegistryServer(options: RegistryServerOptions): Prom
     const listeners: Listener[] = [];
     const metrics = new Metrics(() => listeners.reduce((sum, listener) => sum + listener.connections, 0));
     let draining = false;
-    const app = await buildApp(
+    const { app, routes } = await buildApp(
       {
         registry,
         access,
@@ -147,6 +149,7 @@ export async function createRegistryServer(options: RegistryServerOptions): Prom
     const server: RegistryServer = {
       registry,
       app,
+      routes,
       get addresses() {
         return bound;
       },

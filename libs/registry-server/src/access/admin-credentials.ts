@@ -27,15 +27,14 @@ export class AdminCredentials {
   readonly #hasher: PasswordHasher;
   readonly #digestKey = randomBytes(32);
   #admins: readonly { readonly user: string; readonly access: Access; readonly hash: Promise<string> }[] = [];
-  #decoy: Promise<string>;
+  readonly #decoy: string;
   #verified = new Map<string, AdminIdentity>();
   #running = 0;
   readonly #line: (() => void)[] = [];
 
   constructor(credentials: readonly AdminCredential[], hasher: PasswordHasher) {
     this.#hasher = hasher;
-    this.#decoy = hasher.hash(randomBytes(16).toString('hex'));
-    this.#decoy.catch(() => undefined);
+    this.#decoy = hasher.decoy();
     this.replace(credentials);
   }
 
@@ -83,7 +82,7 @@ export class AdminCredentials {
       if (right) found ??= { kind: 'admin', name: candidate.user, access: candidate.access };
     }
     // Nobody must learn from the time of the answer which users exist.
-    if (candidates.length === 0) await this.#hasher.verify(password, await this.#decoy);
+    if (candidates.length === 0) await this.#hasher.verify(password, this.#decoy);
     if (!found) return 'wrong';
     verified.set(this.#digest(user, password), found);
     return found;

@@ -11,6 +11,8 @@ export interface PasswordHasher {
   /** `scrypt$<cost>$<block>$<salt>$<hash>`, the last two base64url. */
   hash(password: string): Promise<string>;
   verify(password: string, hash: string): Promise<boolean>;
+  /** A hash of no password: costs as much to verify as a real one, and nothing to make. */
+  decoy(): string;
 }
 
 export const scryptHasher: PasswordHasher = {
@@ -22,6 +24,9 @@ export const scryptHasher: PasswordHasher = {
   async verify(password, hash) {
     const { cost, block, salt, key } = parsePasswordHash(hash);
     return timingSafeEqual(await derive(password, salt, cost, block), key);
+  },
+  decoy() {
+    return `scrypt$${COST}$${BLOCK}$${randomBytes(16).toString('base64url')}$${randomBytes(HASH_BYTES).toString('base64url')}`;
   },
 };
 

@@ -14,7 +14,10 @@ import { addTokenRoutes } from './routes/tokens.ts';
 const SAFE_REQUEST_ID = /^[A-Za-z0-9._-]{1,64}$/;
 
 /** The HTTP application without a listener: routes, hooks, error answers, access log. */
-export async function buildApp(context: RouteContext, logger: Logger): Promise<FastifyInstance> {
+export async function buildApp(
+  context: RouteContext,
+  logger: Logger,
+): Promise<{ readonly app: FastifyInstance; readonly routes: readonly string[] }> {
   const app = fastify({
     bodyLimit: context.limits.bodyBytes,
     rewriteUrl: (request) => cleanPath(request.url ?? '/'),
@@ -29,6 +32,10 @@ export async function buildApp(context: RouteContext, logger: Logger): Promise<F
     frameworkErrors: (error, request, reply) => {
       answerError(error, request, reply);
     },
+  });
+  const routes: string[] = [];
+  app.addHook('onRoute', ({ method, url }) => {
+    for (const one of [method].flat()) routes.push(`${one} ${url}`);
   });
   // Bodies are bytes: the original's clients send settings under any content type.
   app.removeAllContentTypeParsers();
@@ -79,7 +86,7 @@ export async function buildApp(context: RouteContext, logger: Logger): Promise<F
   addInstanceRoutes(app, context);
   addOperationRoutes(app, context);
   await app.ready();
-  return app;
+  return { app, routes };
 }
 
 function isClientFault(error: unknown): boolean {

@@ -42,6 +42,9 @@ export class FakeHasher implements PasswordHasher {
     this.verifications += 1;
     return hash === `fake$${password}`;
   }
+  decoy(): string {
+    return 'decoy';
+  }
 }
 
 export interface RunningRegistry {
