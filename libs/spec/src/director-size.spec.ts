@@ -44,7 +44,7 @@ describe('a manifest of the size of a full director', () => {
     const manifest = await evaluateManifest({ ...input, varsStore });
     const { model, warnings } = translateCreateEnvManifest(manifest, {
       file: 'manifest.yml',
-      manifestDirectory: '/work',
+      manifestDirectory: '/deploy',
       homeDirectory: '/home/op',
     });
 
@@ -57,7 +57,7 @@ describe('a manifest of the size of a full director', () => {
         plugin: 'local',
         mbus: 'https://mbus:mbus_bootstrap_password-value@10.0.0.6:6868',
       },
-      stemcell: { url: 'file:///work/stemcell.tgz' },
+      stemcell: { url: 'file:///deploy/stemcell.tgz' },
       persistentDisk: { sizeMiB: 65536 },
       tags: { owner: 'operations', 'cost-center': '0042' },
       networks: {
