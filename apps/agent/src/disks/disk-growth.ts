@@ -69,3 +69,14 @@ export async function growFilesystem(
   else await runner.run(['resize2fs', node], options);
   return true;
 }
+
+/** Stretches an ext4 file system that is not mounted, after checking it. */
+export async function growUnmountedFilesystem(
+  runner: CommandRunner,
+  node: string,
+  signal?: AbortSignal,
+): Promise<void> {
+  const options = { timeoutMs: 3_600_000, ...(signal ? { signal } : {}) };
+  await runner.run(['e2fsck', '-f', '-p', node], { ...options, okExitCodes: [0, 1] });
+  await runner.run(['resize2fs', node], options);
+}

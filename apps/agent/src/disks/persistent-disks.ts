@@ -1,5 +1,5 @@
 import { isJsonObject } from '@microbosh/errors';
-import { retry, writeFileDurably } from '@microbosh/host';
+import { CommandFailed, retry, writeFileDurably } from '@microbosh/host';
 import type { DiskHint } from '@microbosh/spec';
 import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ import { stringOf, stringsOf } from '../settings/json-keys.ts';
 import { isDiskHint, parseHint } from '../settings/settings-document.ts';
 import { openBlockDevice, partitionName, type BlockDevice } from './block-device.ts';
 import type { DeviceResolver } from './device-resolver.ts';
-import { growFilesystem, growLastPartition } from './disk-growth.ts';
+import { growFilesystem, growLastPartition, growUnmountedFilesystem } from './disk-growth.ts';
 import { DiskHints } from './disk-hints.ts';
 import { inspectDisk } from './disk-contents.ts';
 import type { DiskLayout, DiskPreparer } from './disk-preparer.ts';
@@ -89,7 +89,7 @@ export class LinuxPersistentDisks implements PersistentDisks {
     await this.#mountAt(node, target, [], signal);
     if (target !== paths.store) return;
     await this.#refuseUnfinishedCopy(cid, target, signal);
-    await growFilesystem(this.#context.runner, node, target, signal);
+    await this.#growFilesystem(node, target, signal);
     await this.#recordMounted(cid);
   }
 
@@ -155,7 +155,7 @@ export class LinuxPersistentDisks implements PersistentDisks {
         const device = await this.#deviceAt(cid, signal);
         const node = await this.#nodeOf(device, signal);
         await this.#mountAt(node, this.#context.paths.store, [], signal);
-        await growFilesystem(this.#context.runner, node, this.#context.paths.store, signal);
+        await this.#growFilesystem(node, this.#context.paths.store, signal);
       },
       mountReadOnlyOnTarget: async (cid) => {
         const device = await this.#deviceAt(cid, signal);
@@ -264,6 +264,19 @@ export class LinuxPersistentDisks implements PersistentDisks {
     );
     if ((await MountTable.read()).at(target) === undefined) {
       throw new DiskOperationFailed(`${node} is not mounted on ${target} although mount did not fail.`);
+    }
+  }
+
+  /** While it is mounted, which survives a power cut; where the kernel does not allow that (no CAP_SYS_RESOURCE), before. */
+  async #growFilesystem(node: string, target: string, signal: AbortSignal | undefined): Promise<void> {
+    const { runner } = this.#context;
+    try {
+      await growFilesystem(runner, node, target, signal);
+    } catch (error) {
+      if (!(error instanceof CommandFailed) || !/Permission denied/.test(error.stderr)) throw error;
+      await this.#unmountPoint(target, signal);
+      await growUnmountedFilesystem(runner, node, signal);
+      await this.#mountAt(node, target, [], signal);
     }
   }
 
