@@ -27,6 +27,7 @@ export async function runCli(
     composition = compose(globalOptionsOf(options, process), process, abort.signal);
     const command = await load();
     exitCode = await command.run(composition.context, args, options);
+    if (exitCode === exitCodes.done) composition.renderer?.succeeded();
   });
   try {
     await program.parseAsync([...argv], { from: 'user' });

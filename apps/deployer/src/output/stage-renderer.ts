@@ -52,10 +52,11 @@ export class StageRenderer {
     }
   };
 
-  /** The last line of a command that went well. */
+  /** The last line of a command that went well; commands that print a document or a table end with that. */
   succeeded(): void {
+    if (!this.#printedAnything) return;
     this.#endLine();
-    this.#write(`${this.#printedAnything ? '\n' : ''}Succeeded\n`);
+    this.#write('\nSucceeded\n');
   }
 
   #started(id: string, name: string, kind: 'stage' | 'step', parent: string | undefined): void {
