@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { access, constants, mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,10 +21,16 @@ const usedControllers = ['memory', 'cpu', 'pids', 'name=systemd'];
 
 /** One group per VM in every hierarchy that this process may write; without any, VMs run unlimited. */
 export class ControlGroups {
+  readonly #rootDir: string;
+
+  constructor(rootDir: string) {
+    this.#rootDir = rootDir;
+  }
+
   /** Makes the groups, sets limits and moves the process (and what it starts from now on) into them. */
   async place(name: string, pid: number, limits: ResourceLimits): Promise<void> {
     for (const hierarchy of await hierarchies()) {
-      const path = join(hierarchy.mountPoint, groupName(name));
+      const path = join(hierarchy.mountPoint, groupName(this.#rootDir, name));
       try {
         await mkdir(path, { recursive: true });
         await setLimits(path, hierarchy, limits);
@@ -37,13 +44,14 @@ export class ControlGroups {
   /** Removes the groups, which must have no living process any more. */
   async remove(name: string): Promise<void> {
     for (const hierarchy of await hierarchies()) {
-      await removeGroup(join(hierarchy.mountPoint, groupName(name)));
+      await removeGroup(join(hierarchy.mountPoint, groupName(this.#rootDir, name)));
     }
   }
 }
 
-function groupName(name: string): string {
-  return `microbosh-${name}`;
+/** The group of one VM of one root directory. */
+export function groupName(rootDir: string, name: string): string {
+  return `microbosh-${createHash('sha256').update(rootDir).digest('hex').slice(0, 8)}-${name}`;
 }
 
 async function hierarchies(): Promise<Hierarchy[]> {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { access, chmod, mkdir, open, readdir, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { access, mkdir, open, readdir, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import {
   CloudError,
   DiskNotAttached,
@@ -20,7 +20,7 @@ import type {
   CpiInfo,
   CreatedVm,
 } from '@microbosh/cpi';
-import { errorCode, messageOf } from '@microbosh/errors';
+import { errorCode, isOperationalError, messageOf } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner, syncDirectory, withDirectoryLock } from '@microbosh/host';
 import type { CommandRunner } from '@microbosh/host';
@@ -30,7 +30,7 @@ import { Bridges } from './bridges.ts';
 import { ControlGroups } from './control-groups.ts';
 import { readLocalConfig } from './local-config.ts';
 import type { LocalConfig } from './local-config.ts';
-import { LocalHostUnfit, LocalResourceBusy } from './local-errors.ts';
+import { LocalHostUnfit } from './local-errors.ts';
 import { LoopDevices } from './loop-devices.ts';
 import { mountsOf } from './mounts.ts';
 import { planBridges, planNetworks } from './network-plan.ts';
@@ -38,7 +38,7 @@ import { identifyProcess, isAlive } from './processes.ts';
 import type { ProcessIdentity } from './processes.ts';
 import { openStore } from './records.ts';
 import type { DiskRecord, Store, VmRecord } from './records.ts';
-import { installFile, makeRootDirectory } from './root-directory.ts';
+import { installFile, makeRootDirectory, writeIdentity } from './root-directory.ts';
 import { agentWrapper, initScript } from './vm-scripts.ts';
 import { VmProcesses } from './vm-process.ts';
 import type { AttachedDevice } from './vm-process.ts';
@@ -67,7 +67,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
     this.#store = openStore(config.rootDir);
     this.#loops = new LoopDevices(runner);
     this.#bridges = new Bridges(runner, config.rootDir);
-    this.#vms = new VmProcesses(runner, this.#bridges, new ControlGroups());
+    this.#vms = new VmProcesses(runner, this.#bridges, new ControlGroups(config.rootDir));
     this.#registry = config.registry === undefined ? undefined : new RegistryClient(config.registry);
   }
 
@@ -90,14 +90,15 @@ export class LocalCpi implements Cpi, CpiExtensions {
     }
     return this.#locked(context, async () => {
       const { stemcells } = this.#store;
-      const cid = `stemcell-${uuidFor(context.token)}`;
+      const cid = `stemcell-${this.#uuidFor(context.token)}`;
       if ((await stemcells.find(cid)) !== undefined) return cid;
       await stemcells.remove(cid);
       const image = join(await stemcells.makeDirectory(cid), 'files');
       await mkdir(image, { mode: 0o755 });
       try {
+        if (kind === 'host-rootfs') await makeRootDirectory(image);
         await this.#unpackImage(imagePath, image, kind, context.signal);
-        if (kind === 'host-rootfs') await completeLightStemcell(image);
+        if (kind === 'host-rootfs') await completeLightStemcell(stemcells.pathOf(cid), image);
         await stemcells.save({ version: 1, cid, kind, createdAt: new Date().toISOString() });
       } catch (error) {
         await stemcells.remove(cid);
@@ -119,16 +120,13 @@ export class LocalCpi implements Cpi, CpiExtensions {
       });
     });
     if (size === 0 && kind === 'host-rootfs') return;
-    // GNU tar refuses paths that leave the directory and keeps the modes and owners of a root file system.
-    const argv = [
-      'tar',
-      '--extract',
-      '--numeric-owner',
-      '--same-owner',
-      '--preserve-permissions',
-      '--file',
-      image,
-    ] as const;
+    // GNU tar refuses paths that leave the directory. A light image lies over directories that are there; a full one
+    // brings its own modes and owners.
+    const ownership =
+      kind === 'host-rootfs'
+        ? ['--no-same-owner', '--no-overwrite-dir']
+        : ['--numeric-owner', '--same-owner'];
+    const argv = ['tar', '--extract', '--preserve-permissions', ...ownership, '--file', image] as const;
     await this.#runner.run([...argv, '--directory', target], {
       timeoutMs: 600_000,
       ...(signal && { signal }),
@@ -160,7 +158,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
     const memoryMiB = positiveInteger(cloudProperties, 'memory');
     const cpu = positiveNumber(cloudProperties, 'cpu');
     return this.#locked(context, async () => {
-      const cid = `vm-${uuidFor(context.token)}`;
+      const cid = `vm-${this.#uuidFor(context.token)}`;
       const earlier = await this.#store.vms.find(cid);
       if (earlier !== undefined) return { cid, networks: earlier.networks as NetworksSpec };
       const stemcell = await this.#store.stemcells.find(stemcellCid);
@@ -180,7 +178,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
         stemcellCid,
         createdAt: new Date().toISOString(),
         hostname: cid.slice(0, 63),
-        networks: plan.networks as VmRecord['networks'],
+        networks: plan.networks,
         interfaces: [...plan.interfaces],
         dns: [...new Set(Object.values(networks).flatMap(({ dns }) => dns ?? []))],
         limits: { ...(cpu !== undefined && { cpu }), ...(memoryMiB !== undefined && { memoryMiB }) },
@@ -188,9 +186,14 @@ export class LocalCpi implements Cpi, CpiExtensions {
       };
       await this.#store.vms.save(record);
       try {
-        for (const { bridge } of plan.interfaces) await this.#bridges.ensure(bridge);
+        for (const { bridge } of plan.interfaces) {
+          // On record before it is made: who finds the record without a VM removes the bridge.
+          if ((await this.#store.bridges.find(bridge.name)) === undefined)
+            await this.#store.bridges.save({ version: 1, cid: bridge.name, ...bridge });
+          await this.#bridges.ensure(bridge);
+        }
         await this.#requireSpace(ephemeralMiB);
-        const ephemeral = await this.#newDisk(`disk-${uuidFor(`${cid} ephemeral`)}`, ephemeralMiB, {
+        const ephemeral = await this.#newDisk(`disk-${this.#uuidFor(`${cid} ephemeral`)}`, ephemeralMiB, {
           ephemeralOf: cid,
           attachedTo: cid,
         });
@@ -225,12 +228,11 @@ export class LocalCpi implements Cpi, CpiExtensions {
     if (kind === 'host-rootfs') {
       await mkdir(join(directory, 'usr-upper'), { recursive: true, mode: 0o755 });
       await mkdir(join(directory, 'usr-work'), { recursive: true });
-      await makeRootDirectory(root, vm.hostname, vm.dns);
-    } else {
-      await mkdir(root, { recursive: true, mode: 0o755 });
     }
+    await mkdir(root, { recursive: true, mode: 0o755 });
     const copy = ['cp', '--archive', '--reflink=auto', `${files}/.`, root] as const;
     await this.#runner.run(copy, { timeoutMs: 600_000, ...(signal && { signal }) });
+    await writeIdentity(root, vm.hostname, vm.dns);
 
     const settings: AgentSettings & JsonObject = {
       ...this.#config.agent,
@@ -283,6 +285,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
       cid: vm.cid,
       directory: this.#store.vms.pathOf(vm.cid),
       kind,
+      runtime: runtimeOf(this.#store.stemcells.pathOf(vm.stemcellCid)),
       hostname: vm.hostname,
       interfaces: vm.interfaces,
       limits: vm.limits,
@@ -381,7 +384,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
       throw new InvalidCall(`The size of a disk is a positive number of MiB, not ${sizeMiB}`);
     }
     return this.#locked(context, async () => {
-      const cid = `disk-${uuidFor(context.token)}`;
+      const cid = `disk-${this.#uuidFor(context.token)}`;
       if ((await this.#store.disks.find(cid)) !== undefined) return cid;
       await mkdir(this.#config.rootDir, { recursive: true, mode: 0o700 });
       await this.#requireSpace(sizeMiB);
@@ -446,9 +449,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
           advice: 'Detach it first.',
         });
       }
-      await this.#loops.detach(this.#imageOf(diskCid)).catch((error: unknown) => {
-        if (error instanceof LocalResourceBusy) throw error;
-      });
+      await this.#loops.detach(this.#imageOf(diskCid));
       await this.#store.disks.remove(diskCid);
     });
   }
@@ -572,7 +573,7 @@ export class LocalCpi implements Cpi, CpiExtensions {
   ): Promise<string> {
     return this.#locked(context, async () => {
       const disk = await this.#requireDisk(diskCid);
-      const cid = `snapshot-${uuidFor(context.token)}`;
+      const cid = `snapshot-${this.#uuidFor(context.token)}`;
       if ((await this.#store.snapshots.find(cid)) !== undefined) return cid;
       await this.#store.snapshots.remove(cid);
       const target = join(await this.#store.snapshots.makeDirectory(cid), 'image');
@@ -626,9 +627,16 @@ export class LocalCpi implements Cpi, CpiExtensions {
   ): Promise<string | undefined> {
     return this.#locked(context, async () => {
       const collections = { stemcell: this.#store.stemcells, vm: this.#store.vms, disk: this.#store.disks };
-      const cid = `${kind}-${uuidFor(token)}`;
+      const cid = `${kind}-${this.#uuidFor(token)}`;
       return (await collections[kind].find(cid)) === undefined ? undefined : cid;
     });
+  }
+
+  /** Follows from the idempotency token, so that the same call finds what its first try has made. */
+  #uuidFor(token: string | undefined): string {
+    if (token === undefined) return randomUUID();
+    const hex = createHash('sha256').update(`microbosh ${this.#config.rootDir} ${token}`).digest('hex');
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
   }
 
   async consoleLog(_context: CallContext, vmCid: string): Promise<string | undefined> {
@@ -665,22 +673,21 @@ export class LocalCpi implements Cpi, CpiExtensions {
 
   /** Removes what a killed call has left and nobody was told of: VMs that were not finished, records not written. */
   async #recover(): Promise<void> {
-    for (const vm of await this.#store.vms.list()) {
-      if (vm.state !== 'created') await this.#destroyVm(vm, undefined);
+    const { stemcells, vms, disks, snapshots, bridges } = this.#store;
+    for (const vm of await vms.list()) {
+      if (vm.state === 'created') continue;
+      await this.#destroyVm(vm, undefined).catch((error: unknown) => {
+        // Another environment's call must not fail because of it; it stays recorded for the next one.
+        if (!isOperationalError(error)) throw error;
+      });
     }
-    for (const disk of await this.#store.disks.cids()) {
-      if ((await this.#store.disks.find(disk)) !== undefined) continue;
-      await this.#store.disks.remove(disk);
+    for (const collection of [stemcells, vms, snapshots, bridges]) {
+      for (const cid of await collection.strays()) await collection.remove(cid);
     }
-    for (const collection of [
-      this.#store.stemcells,
-      this.#store.vms,
-      this.#store.snapshots,
-      this.#store.bridges,
-    ]) {
-      for (const cid of await collection.cids()) {
-        if ((await collection.find(cid)) === undefined) await collection.remove(cid);
-      }
+    for (const cid of await disks.strays()) {
+      // A disk whose creation was cut off has never been written to. Whatever has a block of data stays.
+      const { blocks } = await stat(this.#imageOf(cid)).catch(() => ({ blocks: 0 }));
+      if (blocks === 0) await disks.remove(cid);
     }
   }
 
@@ -688,13 +695,6 @@ export class LocalCpi implements Cpi, CpiExtensions {
   async #sweep(released?: number): Promise<void> {
     const vms = await this.#store.vms.list();
     const needed = new Set(vms.flatMap(({ interfaces }) => interfaces.map(({ bridge }) => bridge.name)));
-    for (const { interfaces } of vms) {
-      for (const { bridge } of interfaces) {
-        if ((await this.#store.bridges.find(bridge.name)) === undefined) {
-          await this.#store.bridges.save({ version: 1, cid: bridge.name, ...bridge });
-        }
-      }
-    }
     for (const bridge of await this.#store.bridges.list()) {
       const held =
         bridge.holder !== undefined && bridge.holder.pid !== released && (await isAlive(bridge.holder));
@@ -722,7 +722,8 @@ async function alive(identity: ProcessIdentity | undefined): Promise<ProcessIden
 }
 
 function withoutAttachment(disk: DiskRecord): DiskRecord {
-  const { attachedTo: _, ...rest } = disk;
+  const rest = { ...disk };
+  delete rest.attachedTo;
   return rest;
 }
 
@@ -757,21 +758,24 @@ async function assertNotMounted(pid: number, { device }: AttachedDevice): Promis
   }
 }
 
+/** Where a stemcell keeps the runtime that its VMs see, read-only, as /var/vcap/bosh/bin/node. */
+function runtimeOf(stemcellDirectory: string): string {
+  return join(stemcellDirectory, 'node');
+}
+
 /** Adds what a light stemcell leaves to the machine: the runtime of this program, PID 1, the agent's start. */
-async function completeLightStemcell(files: string): Promise<void> {
+async function completeLightStemcell(directory: string, files: string): Promise<void> {
   const bin = join(files, 'var/vcap/bosh/bin');
-  await mkdir(bin, { recursive: true, mode: 0o755 });
-  for (let path = bin; path !== files; path = dirname(path)) await chmod(path, 0o755);
-  await installFile(process.execPath, join(bin, 'node'), 0o755);
+  await installFile(process.execPath, runtimeOf(directory), 0o755);
+  await rm(join(bin, 'node'), { force: true });
+  await writeFile(join(bin, 'node'), '', { mode: 0o755 });
   await writeFile(join(bin, 'init'), initScript, { mode: 0o755 });
   const wrapper = join(bin, 'microbosh-agent');
-  if (
-    await access(wrapper).then(
-      () => false,
-      () => true,
-    )
-  )
-    await writeFile(wrapper, agentWrapper, { mode: 0o755 });
+  const brought = await access(wrapper).then(
+    () => true,
+    () => false,
+  );
+  if (!brought) await writeFile(wrapper, agentWrapper, { mode: 0o755 });
 }
 
 function agentConfig(kind: 'host-rootfs' | 'rootfs'): JsonObject {
@@ -814,13 +818,6 @@ function positiveNumber(properties: JsonObject, key: string): number | undefined
   if (typeof value !== 'number' || value <= 0)
     throw new InvalidCall(`cloud_properties.${key} must be a positive number`);
   return value;
-}
-
-/** A UUID that follows from the idempotency token: the same call finds what its first try has made. */
-function uuidFor(token: string | undefined): string {
-  if (token === undefined) return randomUUID();
-  const hex = createHash('sha256').update(`microbosh ${token}`).digest('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
 /** Reads the configuration; touches the machine only when a method is called. */

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { errorCode } from '@microbosh/errors';
 import type { CommandRunner } from '@microbosh/host';
 import { LocalResourceBusy } from './local-errors.ts';
 
@@ -23,6 +24,7 @@ export class LoopDevices {
 
   /** Attached devices of the file, found by device and inode number. */
   async find(file: string): Promise<string[]> {
+    if (!(await exists(file))) return [];
     const { stdout } = await this.#runner.run([
       'losetup',
       '--associated',
@@ -78,5 +80,15 @@ export class LoopDevices {
     if (entries.some((entry) => entry.startsWith(`${name}p`))) {
       await this.#runner.run(['partx', '--delete', path], { okExitCodes: [0, 1] });
     }
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return false;
+    throw error;
   }
 }

@@ -122,7 +122,7 @@ export class Collection<T extends { readonly version: 1; readonly cid: string }>
 
   async find(cid: string): Promise<T | undefined> {
     // A cid comes from a caller and becomes a path.
-    if (!/^[a-z]+-[0-9a-f-]{8,64}$/.test(cid) && !/^mb[0-9a-f]{10}$/.test(cid)) return undefined;
+    if (!isCid(cid)) return undefined;
     const path = join(this.pathOf(cid), 'record.json');
     let text: string;
     try {
@@ -141,6 +141,15 @@ export class Collection<T extends { readonly version: 1; readonly cid: string }>
       if (record !== undefined) records.push(record);
     }
     return records;
+  }
+
+  /** Directories of ours without a record; what bears another name is none of our business. */
+  async strays(): Promise<string[]> {
+    const found: string[] = [];
+    for (const cid of await this.cids()) {
+      if (isCid(cid) && (await this.find(cid)) === undefined) found.push(cid);
+    }
+    return found;
   }
 
   async makeDirectory(cid: string): Promise<string> {
@@ -175,6 +184,10 @@ export class Collection<T extends { readonly version: 1; readonly cid: string }>
     }
     return value as T;
   }
+}
+
+function isCid(text: string): boolean {
+  return /^[a-z]+-[0-9a-f-]{8,64}$/.test(text) || /^mb[0-9a-f]{10}$/.test(text);
 }
 
 export interface Store {

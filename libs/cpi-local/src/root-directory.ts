@@ -1,5 +1,19 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, chown, copyFile, cp, lstat, mkdir, readlink, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  constants,
+  copyFile,
+  cp,
+  link,
+  lstat,
+  mkdir,
+  readlink,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode } from '@microbosh/errors';
 import { LocalHostUnfit } from './local-errors.ts';
@@ -104,14 +118,10 @@ async function mergedLinks(): Promise<[name: string, target: string][]> {
 }
 
 /**
- * Makes the root directory of a host-rootfs VM: everything empty but a generated /etc. /usr is mounted over it at each
- * boot. Nothing of the host's own /etc comes along but what `copiedConfiguration` names.
+ * Makes the root directory of a host-rootfs stemcell: everything empty but a generated /etc. /usr is mounted over it at
+ * each boot. Nothing of the host's own /etc comes along but what `copiedConfiguration` names.
  */
-export async function makeRootDirectory(
-  root: string,
-  hostname: string,
-  dns: readonly string[],
-): Promise<void> {
+export async function makeRootDirectory(root: string): Promise<void> {
   await mkdir(root, { recursive: true, mode: 0o755 });
   for (const [path, mode] of directories) {
     await mkdir(join(root, path), { recursive: true });
@@ -131,15 +141,26 @@ export async function makeRootDirectory(
     }
   }
   await writeAccounts(root);
+  await writeFile(join(root, 'etc/fstab'), '', { mode: 0o644 });
+  await writeFile(join(root, 'etc/os-release'), 'NAME="microbosh local VM"\nID=microbosh-local\n', {
+    mode: 0o644,
+  });
+}
+
+/** Writes what makes one VM of a stemcell different from another. */
+export async function writeIdentity(root: string, hostname: string, dns: readonly string[]): Promise<void> {
   const files: [string, string, number][] = [
     ['hostname', `${hostname}\n`, 0o644],
     ['hosts', `127.0.0.1 localhost ${hostname}\n::1 localhost ip6-localhost ip6-loopback\n`, 0o644],
     ['resolv.conf', dns.map((server) => `nameserver ${server}\n`).join(''), 0o644],
     ['machine-id', `${randomBytes(16).toString('hex')}\n`, 0o444],
-    ['fstab', '', 0o644],
-    ['os-release', 'NAME="microbosh local VM"\nID=microbosh-local\n', 0o644],
   ];
-  for (const [name, content, mode] of files) await writeFile(join(root, 'etc', name), content, { mode });
+  for (const [name, content, mode] of files) {
+    const path = join(root, 'etc', name);
+    // In a full root file system these may be links, also to places outside of it.
+    await rm(path, { force: true });
+    await writeFile(path, content, { mode });
+  }
 }
 
 async function writeAccounts(root: string): Promise<void> {
@@ -168,10 +189,15 @@ async function writeAccounts(root: string): Promise<void> {
   }
 }
 
-/** Copies a file with its mode, as a reflink where the file system can. */
+/** A second name for the file where that is possible, else a copy (a reflink where the file system can). */
 export async function installFile(source: string, target: string, mode: number): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
-  // 2: COPYFILE_FICLONE
-  await copyFile(source, target, 2);
-  await chmod(target, mode);
+  await rm(target, { force: true });
+  try {
+    await link(await realpath(source), target);
+  } catch (error) {
+    if (!['EXDEV', 'EPERM', 'EMLINK', 'EACCES'].includes(errorCode(error) ?? '')) throw error;
+    await copyFile(source, target, constants.COPYFILE_FICLONE);
+    await chmod(target, mode);
+  }
 }

@@ -22,6 +22,8 @@ export interface VmStart {
   readonly cid: string;
   readonly directory: string;
   readonly kind: 'host-rootfs' | 'rootfs';
+  /** The Node.js that a host-rootfs VM's agent runs on. */
+  readonly runtime: string;
   readonly hostname: string;
   readonly interfaces: readonly InterfacePlan[];
   readonly limits: ResourceLimits;
@@ -72,6 +74,7 @@ export class VmProcesses {
           VM_ROOT: join(vm.directory, 'root'),
           VM_USR_UPPER: join(vm.directory, 'usr-upper'),
           VM_USR_WORK: join(vm.directory, 'usr-work'),
+          VM_RUNTIME: vm.runtime,
           VM_HOSTNAME: vm.hostname,
           VM_KIND: vm.kind,
           VM_NODES: vm.devices
@@ -116,9 +119,9 @@ export class VmProcesses {
     init?: ProcessIdentity,
   ): Promise<void> {
     if (init !== undefined && graceMs > 0) {
-      // systemd takes SIGRTMIN+4 for power-off; our own init SIGTERM. Each ignores the other's.
-      signalProcess(init.pid, 'SIGTERM');
-      signalProcess(init.pid, 38);
+      // systemd powers off on SIGRTMIN+4, and takes SIGTERM for the wish to start itself again.
+      const name = (await readFile(`/proc/${init.pid}/comm`, 'utf8').catch(() => '')).trim();
+      signalProcess(init.pid, name === 'systemd' ? 38 : 'SIGTERM');
       await waitForExit(init, graceMs);
     }
     await killVmProcesses(directory);

@@ -1,6 +1,6 @@
 /**
  * Set-up of a VM's namespaces, run by bash inside of them as the later PID 1. The environment carries:
- * VM_ROOT (root directory), VM_USR_UPPER and VM_USR_WORK (overlay of the host's /usr), VM_HOSTNAME, VM_NODES (one
+ * VM_ROOT (root directory), VM_RUNTIME (the agent's Node.js), VM_USR_UPPER and VM_USR_WORK (overlay of the host's /usr), VM_HOSTNAME, VM_NODES (one
  * `name major minor link` per line), VM_KIND. It waits for a line on standard input, which says that the network cards
  * are there; end of file means that the caller is gone, and nothing is started.
  */
@@ -18,6 +18,8 @@ if [ "$VM_KIND" = host-rootfs ]; then
     mount -t overlay overlay -o "lowerdir=/usr,upperdir=$root/mnt/upper,workdir=$root/mnt/work" "$root/usr" \
       || fail 'overlayfs cannot be mounted'
   fi
+  mount --bind "$VM_RUNTIME" "$root/var/vcap/bosh/bin/node"
+  mount -o remount,bind,ro "$root/var/vcap/bosh/bin/node"
 fi
 
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"

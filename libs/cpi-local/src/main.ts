@@ -1,0 +1,4 @@
+import { runCpiExecutable } from '@microbosh/cpi';
+import { createLocalCpi } from './local-cpi.ts';
+
+await runCpiExecutable(createLocalCpi);
