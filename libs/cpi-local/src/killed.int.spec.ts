@@ -6,12 +6,10 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isJsonObject } from '@microbosh/errors';
-import { NodeCommandRunner } from '@microbosh/host';
-import { processesOfVm } from './processes.ts';
 import { tracesOf, type MachineTraces } from './testing/machine-traces.ts';
+import { runInVm } from './testing/run-in-vm.ts';
 import { makeShellStemcell } from './testing/shell-stemcell.ts';
 
-const runner = new NodeCommandRunner();
 const program = join(import.meta.dirname, 'testing/killable-run.ts');
 
 let directory: string;
@@ -70,12 +68,6 @@ async function killAfter(goal: string, delayMs: number): Promise<void> {
   await closed;
 }
 
-async function inVm(vm: string, script: string): Promise<string> {
-  const [init] = await processesOfVm(join(directory, 'root/vms', vm));
-  const argv = ['nsenter', '--target', String(init), '--mount', '--pid', 'bash', '-ec', script] as const;
-  return (await runner.run(argv, { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } })).stdout.trim();
-}
-
 async function cids(kind: string): Promise<string[]> {
   return readdir(join(directory, 'root', kind)).catch(() => []);
 }
@@ -93,10 +85,14 @@ describe('a caller that is killed with SIGKILL', () => {
       const up = await reach('up');
       durationMs = up.durationMs;
       const device = `/dev/disk/by-id/microbosh-${up.disk}`;
-      await inVm(up.vm, `mkfs.ext4 -q ${device}; mount ${device} /mnt; echo kept > /mnt/data; umount /mnt`);
+      await runInVm(
+        root,
+        up.vm,
+        `mkfs.ext4 -q ${device}; mount ${device} /mnt; echo kept > /mnt/data; umount /mnt`,
+      );
       for (let kill = 0; kill < 3; kill += 1) await killAfter('renewed', random() * durationMs);
       const renewed = await reach('renewed');
-      const data = await inVm(renewed.vm, `mount ${device} /mnt; cat /mnt/data; umount /mnt`);
+      const data = await runInVm(root, renewed.vm, `mount ${device} /mnt; cat /mnt/data; umount /mnt`);
       const present = { vms: await cids('vms'), disks: (await cids('disks')).length };
       const devices = (await tracesOf(root))['loops']?.length;
       for (let kill = 0; kill < 3; kill += 1) await killAfter('down', random() * durationMs);

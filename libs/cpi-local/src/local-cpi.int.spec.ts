@@ -14,8 +14,8 @@ import type { JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner } from '@microbosh/host';
 import type { NetworksSpec } from '@microbosh/spec';
 import { createLocalCpi } from './local-cpi.ts';
-import { processesOfVm } from './processes.ts';
 import { tracesOf } from './testing/machine-traces.ts';
+import { runInVm } from './testing/run-in-vm.ts';
 import { makeShellStemcell } from './testing/shell-stemcell.ts';
 
 const runner = new NodeCommandRunner();
@@ -89,25 +89,6 @@ async function removeAll(cpi: Cpi, made: { stemcell: string; vm: string; disk: s
   await cpi.deleteVm(context(), made.vm);
   await cpi.deleteDisk(context(), made.disk);
   await cpi.deleteStemcell(context(), made.stemcell);
-}
-
-/** Runs a shell script inside the VM, as its agent would. */
-async function inVm(root: string, vm: string, script: string): Promise<string> {
-  const [init] = await processesOfVm(join(root, 'vms', vm));
-  if (init === undefined) throw new Error(`VM ${vm} has no process`);
-  const { stdout } = await runner.run(
-    [
-      'nsenter',
-      '--target',
-      String(init),
-      ...['--mount', '--pid', '--net', '--uts', '--ipc'],
-      'bash',
-      '-c',
-      script,
-    ],
-    { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
-  );
-  return stdout.trim();
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -198,7 +179,7 @@ describe('a local VM', () => {
     const cpi = createLocalCpi(configOf('inside'));
     const made = await vmWithDisk(cpi, networksOf(31));
 
-    const look = await inVm(
+    const look = await runInVm(
       root,
       made.vm,
       [
@@ -231,7 +212,7 @@ describe('a local VM', () => {
     const cpi = createLocalCpi(configOf('capabilities'));
     const made = await vmWithDisk(cpi, networksOf(32));
 
-    const status = await inVm(root, made.vm, 'cat /proc/1/status');
+    const status = await runInVm(root, made.vm, 'cat /proc/1/status');
     await removeAll(cpi, made);
 
     const bounding = BigInt(`0x${/CapBnd:\s*([0-9a-f]+)/.exec(status)?.[1] ?? 'f'}`);
@@ -245,20 +226,20 @@ describe('a local VM', () => {
     const cpi = new ProcessCpi({ executable, args: [join(directory, 'reboot.json')] });
     const made = await vmWithDisk(cpi, networksOf(33));
     const device = `/dev/disk/by-id/microbosh-${made.disk}`;
-    await inVm(
+    await runInVm(
       root,
       made.vm,
       `mkfs.ext4 -q ${device} && mount ${device} /mnt && echo kept > /mnt/data && sync`,
     );
-    await inVm(root, made.vm, 'echo mine > /var/vcap/mine; echo own > /usr/local/own');
+    await runInVm(root, made.vm, 'echo mine > /var/vcap/mine; echo own > /usr/local/own');
 
     await cpi.rebootVm(context(), made.vm);
-    const after = await inVm(
+    const after = await runInVm(
       root,
       made.vm,
       `mount ${device} /mnt && cat /mnt/data /var/vcap/mine /usr/local/own; wc -l < /var/vcap/bosh/agent-starts`,
     );
-    await inVm(root, made.vm, 'umount /mnt');
+    await runInVm(root, made.vm, 'umount /mnt');
     await removeAll(cpi, made);
 
     expect(after.split('\n')).toEqual(['kept', 'mine', 'own', '2']);
@@ -270,13 +251,13 @@ describe('a local VM', () => {
     const cpi = createLocalCpi(configOf('restart'));
     const made = await vmWithDisk(cpi, networksOf(34));
 
-    await inVm(
+    await runInVm(
       root,
       made.vm,
       'for i in $(seq 50); do [ -s /var/vcap/bosh/agent-starts ] && break; sleep 0.1; done',
     );
-    await inVm(root, made.vm, 'read -r agent _ < /proc/1/task/1/children; kill -9 $agent');
-    const starts = await inVm(
+    await runInVm(root, made.vm, 'read -r agent _ < /proc/1/task/1/children || true; kill -9 $agent');
+    const starts = await runInVm(
       root,
       made.vm,
       'for i in $(seq 50); do [ $(wc -l < /var/vcap/bosh/agent-starts) -ge 2 ] && break; sleep 0.1; done; wc -l < /var/vcap/bosh/agent-starts',
@@ -294,7 +275,7 @@ describe('a persistent disk', () => {
     const made = await vmWithDisk(cpi, networksOf(41));
     const device = `/dev/disk/by-id/microbosh-${made.disk}`;
     const nodes = `loop=$(readlink -f ${device}); name=\${loop#/dev/}; partx -a $loop 2>/dev/null || partx -u $loop; IFS=: read -r major minor < /sys/block/$name/\${name}p1/dev; rm -f /dev/p1; mknod /dev/p1 b $major $minor`;
-    await inVm(
+    await runInVm(
       root,
       made.vm,
       `set -e; echo 'type=83' | sfdisk -q --no-reread --no-tell-kernel ${device}; ${nodes}; mkfs.ext4 -q /dev/p1; mount /dev/p1 /mnt; echo kept > /mnt/data; umount /mnt`,
@@ -314,14 +295,18 @@ describe('a persistent disk', () => {
       {},
     );
     await cpi.attachDisk(context(), second, other);
-    const foreign = await inVm(
+    const foreign = await runInVm(
       root,
       second,
       `name=$(basename $(readlink -f /dev/disk/by-id/microbosh-${other})); ls -d /sys/block/$name/\${name}p* 2>/dev/null | wc -l`,
     );
     await cpi.attachDisk(context(), second, made.disk);
 
-    const data = await inVm(root, second, `set -e; ${nodes}; mount /dev/p1 /mnt; cat /mnt/data; umount /mnt`);
+    const data = await runInVm(
+      root,
+      second,
+      `set -e; ${nodes}; mount /dev/p1 /mnt; cat /mnt/data; umount /mnt`,
+    );
     await cpi.deleteVm(context(), second);
     await cpi.deleteDisk(context(), other);
     await removeAll(cpi, made);
@@ -336,7 +321,7 @@ describe('a persistent disk', () => {
     const cpi = createLocalCpi(configOf('mounted'));
     const made = await vmWithDisk(cpi, networksOf(42));
     const device = `/dev/disk/by-id/microbosh-${made.disk}`;
-    await inVm(root, made.vm, `mkfs.ext4 -q ${device} && mount ${device} /mnt`);
+    await runInVm(root, made.vm, `mkfs.ext4 -q ${device} && mount ${device} /mnt`);
     const { cid: second } = await cpi.createVm(
       context(),
       'agent',
@@ -387,7 +372,7 @@ describe('networks', () => {
     const server = createServer((socket) => socket.end('hello from the host\n'));
     await new Promise<void>((resolve) => server.listen(0, address, resolve));
     const port = (server.address() as AddressInfo).port;
-    const reached = await inVm(root, made.vm, `cat < /dev/tcp/10.251.51.1/${port}`);
+    const reached = await runInVm(root, made.vm, `cat < /dev/tcp/10.251.51.1/${port}`);
     server.close();
     await removeAll(cpi, made);
     await cpi.dispose?.();
@@ -415,7 +400,11 @@ describe('networks', () => {
     const [first, second] = await Promise.all([vmWithDisk(a, networksOf(53)), vmWithDisk(b, networksOf(54))]);
 
     await removeAll(a, first);
-    const survivor = await inVm(join(directory, 'side-b'), second.vm, 'ip -4 -oneline address show dev eth0');
+    const survivor = await runInVm(
+      join(directory, 'side-b'),
+      second.vm,
+      'ip -4 -oneline address show dev eth0',
+    );
     await expect(b.hasVm(context(), second.vm)).resolves.toBe(true);
     await removeAll(b, second);
 
@@ -472,7 +461,7 @@ describe('the stemcell', () => {
     const file = join(root, 'stemcells', made.stemcell, 'files/var/vcap/bosh/bin/microbosh-agent');
     const before = await readFile(file, 'utf8');
 
-    await inVm(
+    await runInVm(
       root,
       made.vm,
       'echo changed > /var/vcap/bosh/bin/microbosh-agent; echo x >> /var/vcap/bosh/bin/node || true',
