@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { access, mkdtemp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { isJsonObject } from '@microbosh/errors';
 import { tracesOf, type MachineTraces } from './testing/machine-traces.ts';
 import { runInVm } from './testing/run-in-vm.ts';
+import { removeEnvironments } from './testing/remove-environments.ts';
 import { makeShellStemcell } from './testing/shell-stemcell.ts';
 
 const program = join(import.meta.dirname, 'testing/killable-run.ts');
@@ -21,7 +22,7 @@ beforeAll(async () => {
   image = await makeShellStemcell(directory);
   before = await tracesOf(join(directory, 'root'));
 });
-afterAll(() => rm(directory, { recursive: true, force: true }));
+afterAll(() => removeEnvironments(directory));
 
 /** Numbers between 0 and 1 that are the same at every run. */
 function seeded(seed: number): () => number {

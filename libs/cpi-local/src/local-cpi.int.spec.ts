@@ -1,4 +1,4 @@
-import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -16,6 +16,7 @@ import type { NetworksSpec } from '@microbosh/spec';
 import { createLocalCpi } from './local-cpi.ts';
 import { tracesOf } from './testing/machine-traces.ts';
 import { runInVm } from './testing/run-in-vm.ts';
+import { removeEnvironments } from './testing/remove-environments.ts';
 import { makeShellStemcell } from './testing/shell-stemcell.ts';
 
 const runner = new NodeCommandRunner();
@@ -41,9 +42,7 @@ beforeAll(async () => {
   );
 });
 
-afterAll(async () => {
-  await rm(directory, { recursive: true, force: true });
-});
+afterAll(() => removeEnvironments(directory));
 
 function networksOf(third: number, host = 5): NetworksSpec {
   return {
