@@ -3,6 +3,7 @@
  *
  *   dist/agent/microbosh-agent.mjs            the agent
  *   dist/registry/microbosh-registry.mjs      the registry
+ *   dist/cpi/local-cpi.mjs                    the local provider as a CPI executable
  *   dist/stemcells/local-host-rootfs.tgz      light stemcell of the local provider
  */
 import { createHash } from 'node:crypto';
@@ -88,6 +89,7 @@ async function lightStemcell(agentBundle: string, target: string): Promise<void>
 await Promise.all([
   bundle('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.mjs')),
   bundle('apps/registry/src/main.ts', join(root, 'dist/registry/microbosh-registry.mjs')),
+  bundle('libs/cpi-local/src/main.ts', join(root, 'dist/cpi/local-cpi.mjs')),
 ]);
 await lightStemcell(
   join(root, 'dist/agent/microbosh-agent.mjs'),
