@@ -84,7 +84,8 @@ async function boot(stemcell: string): Promise<boolean> {
         ...devices.medium.map((argument) => argument.replace('$MEDIUM', medium)),
         ...['-netdev', network, '-device', `${devices.nic},netdev=net0,mac=${mac}`],
       ],
-      { stdio: 'inherit' },
+      // The user network complains about every packet that comes before the machine listens.
+      { stdio: 'ignore' },
     );
     try {
       const status = await answerOf(port, () => qemu.exitCode === null);

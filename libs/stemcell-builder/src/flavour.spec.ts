@@ -24,9 +24,16 @@ describe('flavours', () => {
     },
   );
 
-  it.each(['qemu', 'openstack', 'aws'] as const)('%s has the cloud kernel and its disk drivers', (iaas) => {
+  it.each(['qemu', 'openstack'] as const)('%s has the cloud kernel and its disk drivers', (iaas) => {
     expect(packagesFor(flavourOf(iaas), false)).toContain('linux-image-cloud-amd64');
     expect(flavourOf(iaas).initramfsModules).toContain('virtio_blk');
+  });
+
+  it('boots aws from nvme and from Xen disks, with drivers for emulated network cards', () => {
+    expect(packagesFor(flavourOf('aws'), false)).toContain('linux-image-amd64');
+    expect(flavourOf('aws').initramfsModules).toEqual(
+      expect.arrayContaining(['nvme', 'xen_blkfront', 'ext4']),
+    );
   });
 
   it('has no kernel for VMs that run on that of their host', () => {

@@ -120,8 +120,9 @@ const flavours: Readonly<Record<Iaas, Flavour>> = {
   aws: {
     iaas: 'aws',
     hypervisor: 'xen-hvm',
-    kernelPackage: 'linux-image-cloud-amd64',
-    initramfsModules: ['virtio_pci', 'virtio_blk', 'nvme', 'xen_blkfront'],
+    // The cloud kernel lacks the network cards of older instance types (e1000e among them).
+    kernelPackage: 'linux-image-amd64',
+    initramfsModules: ['virtio_pci', 'virtio_blk', 'nvme', 'xen_blkfront', 'ext4'],
     extraPackages: [],
     image: 'raw-tgz',
     stemcellFormats: ['aws-raw'],
