@@ -1,14 +1,10 @@
-/**
- * Boots a stemcell with the devices of its IaaS until its agent answers over HTTPS, and says how long that took.
- *
- *   node e2e/labs/qemu/boot-flavour.ts STEMCELL.tgz...
- */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawn } from 'node:child_process';
 import { Agent, request } from 'undici';
+import { withQmp } from '@microbosh/cpi-qemu';
 import { NodeCommandRunner } from '@microbosh/host';
 import { isIaas, type Iaas } from '@microbosh/stemcell-builder';
 import { devicesOf } from './devices.ts';
@@ -46,7 +42,22 @@ function settings(iaas: Iaas): Record<string, unknown> {
   };
 }
 
-async function boot(stemcell: string): Promise<boolean> {
+export interface BootReport {
+  readonly iaas: Iaas;
+  /** Status of the agent's answer to a request without credentials; undefined: it did not answer. */
+  readonly status: number | undefined;
+  readonly seconds: number;
+  readonly console: string;
+}
+
+/**
+ * Boots a stemcell with the devices of its IaaS until its agent answers over HTTPS. `cutsAfterSeconds`: the machine is reset,
+ * as by a power cut, when it has run for that long since its start or its last reset.
+ */
+export async function bootStemcell(
+  stemcell: string,
+  cutsAfterSeconds: readonly number[] = [],
+): Promise<BootReport> {
   const iaas = /microbosh-stemcell-[^-]+-([a-z]+)-/.exec(stemcell)?.[1] ?? '';
   if (!isIaas(iaas) || iaas === 'local') throw new Error(`${stemcell}: not a stemcell for a machine`);
   const work = await mkdtemp(join(tmpdir(), 'mb-flavour-'));
@@ -72,13 +83,15 @@ async function boot(stemcell: string): Promise<boolean> {
         ? `user,id=net0,net=169.254.169.0/24,host=169.254.169.2,dhcpstart=169.254.169.15,hostfwd=tcp:127.0.0.1:${port}-169.254.169.15:6868,guestfwd=tcp:169.254.169.254:80-tcp:127.0.0.1:${metadataPort}`
         : `user,id=net0,hostfwd=tcp:127.0.0.1:${port}-10.0.2.15:6868`;
     const consoleLog = join(work, 'console.log');
-    const startedAt = Date.now();
+    const control = join(work, 'qmp.sock');
+    let startedAt = Date.now();
     const qemu = spawn(
       'qemu-system-x86_64',
       [
         ...['-nodefaults', '-no-user-config', '-display', 'none', '-machine', devices.machine],
         ...['-accel', 'tcg,thread=multi,tb-size=128', '-cpu', 'max', '-smp', '1', '-m', '768'],
         ...['-chardev', `file,id=console,path=${consoleLog}`, '-serial', 'chardev:console'],
+        ...['-qmp', `unix:${control},server=on,wait=off`],
         ...['-blockdev', `driver=qcow2,node-name=root,file.driver=file,file.filename=${image}`],
         ...devices.disk,
         ...devices.medium.map((argument) => argument.replace('$MEDIUM', medium)),
@@ -88,15 +101,18 @@ async function boot(stemcell: string): Promise<boolean> {
       { stdio: 'ignore' },
     );
     try {
+      for (const seconds of cutsAfterSeconds) {
+        await sleep(seconds * 1000);
+        await withQmp(control, {}, (qmp) => qmp.execute('system_reset'));
+        startedAt = Date.now();
+      }
       const status = await answerOf(port, () => qemu.exitCode === null);
-      const seconds = ((Date.now() - startedAt) / 1000).toFixed(1);
-      const output = await readFile(consoleLog, 'utf8').catch(() => '');
-      console.log(
-        status === undefined
-          ? `${iaas}: no answer after ${seconds} s; console:\n${output.slice(-4000)}`
-          : `${iaas}: the agent answered with ${status} after ${seconds} s`,
-      );
-      return status !== undefined;
+      return {
+        iaas,
+        status,
+        seconds: (Date.now() - startedAt) / 1000,
+        console: await readFile(consoleLog, 'utf8').catch(() => ''),
+      };
     } finally {
       qemu.kill('SIGKILL');
     }
@@ -124,7 +140,3 @@ async function answerOf(port: number, isAlive: () => boolean): Promise<number | 
   }
   return undefined;
 }
-
-let ok = true;
-for (const stemcell of process.argv.slice(2)) ok = (await boot(stemcell)) && ok;
-process.exit(ok ? 0 : 1);
