@@ -1,12 +1,16 @@
 import { cpus } from 'node:os';
 import { mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf, type JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner, type CommandRunner } from '@microbosh/host';
 import type { AgentParts } from './actions/context.ts';
 import { blobActions } from './actions/blob-actions.ts';
 import { diskActions } from './actions/disk-actions.ts';
 import { jobActions } from './actions/job-actions.ts';
+import { jobState, writeHealth } from './actions/job-state.ts';
 import { machineActions } from './actions/machine-actions.ts';
 import { stateActions } from './actions/state-actions.ts';
+import { alertOf } from './alerts/alert.ts';
 import { Applier } from './apply/applier.ts';
 import { SpecStore } from './apply/spec-store.ts';
 import { BlobManager } from './blobstore/blob-manager.ts';
@@ -20,7 +24,7 @@ import { HttpsServer } from './handlers/https-server.ts';
 import { layoutOf, type Layout } from './layout.ts';
 import type { AgentHost } from './ports/host.ts';
 import type { Log } from './ports/log.ts';
-import type { JobSupervisor } from './supervisor/port.ts';
+import type { JobSupervisor, SupervisorEvent } from './supervisor/port.ts';
 import { TaskManager } from './tasks/task-manager.ts';
 import { Vitals } from './vitals/vitals.ts';
 
@@ -51,7 +55,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     local: localBlobs,
     provider: () => createProvider(host.settings.current().blobstore, { layout, local: localBlobs, runner }),
   });
-  const { supervisor, begin } = await createSupervisor(options.supervisor, layout, log);
+  let bus: Bus | undefined;
+  const { supervisor, begin } = await createSupervisor(options.supervisor, layout, log, (event) => {
+    const alert = alertOf(event, host.settings.current().networks);
+    if (alert) bus?.publish('alert', alert);
+  });
   const specs = new SpecStore(layout);
   const applier = new Applier({
     ...{ layout, blobs, localBlobs, specs, supervisor, runner, log },
@@ -62,7 +70,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const parts: AgentParts = {
     ...{ layout, host, runner, log, supervisor, specs, applier, compiler, blobs, localBlobs, tasks },
     vitals: new Vitals(layout),
-    publish: () => undefined,
+    publish: (subject, message) => bus?.publish(subject, message),
     restartAgent: (reason) => void setTimeout(() => options.restart(reason), 1_000),
   };
   const dispatcher = new Dispatcher({
@@ -81,15 +89,60 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   await compiler.recover();
   await begin();
   await dispatcher.restore();
-  const server = createHandler(host, { dispatcher, blobs: localBlobs, log });
-  const { port } = await server.listen();
-  log.info({ port }, 'serving');
+  const handler = await createHandler(host, { dispatcher, blobs: localBlobs, log });
+  bus = handler;
+  const heartbeats = handler.sendsNotices ? beginHeartbeats(parts) : undefined;
+  log.info({ port: handler.port }, 'serving');
   return {
-    port,
+    port: handler.port,
     close: async () => {
-      await server.close();
+      heartbeats?.abort();
+      await handler.close();
       await supervisor.close();
     },
+  };
+}
+
+/** What both handlers are to the rest of the agent; over HTTPS nothing is said unasked. */
+interface Bus {
+  /** 0 when it does not listen. */
+  readonly port: number;
+  readonly sendsNotices: boolean;
+  publish(subject: 'heartbeat' | 'alert' | 'shutdown', message: unknown): void;
+  close(): Promise<void>;
+}
+
+const heartbeatIntervalMs = 30_000;
+
+/** At once, then every 30 s; a heartbeat that cannot be made is told in the log and tried again next time. */
+function beginHeartbeats(parts: AgentParts): AbortController {
+  const stopping = new AbortController();
+  const run = async () => {
+    while (!stopping.signal.aborted) {
+      try {
+        parts.publish('heartbeat', await heartbeat(parts));
+      } catch (error) {
+        parts.log.warn({ err: messageOf(error) }, 'no heartbeat was sent');
+      }
+      await sleep(heartbeatIntervalMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+    }
+  };
+  void run();
+  return stopping;
+}
+
+async function heartbeat(parts: AgentParts): Promise<JsonObject> {
+  const [spec, state] = [await parts.specs.current(), await jobState(parts)];
+  await writeHealth(parts.layout, state);
+  const processes = await parts.supervisor.processes().catch(() => undefined);
+  return {
+    deployment: spec.deployment ?? '',
+    job: spec.name ?? spec.job?.name ?? null,
+    index: spec.index ?? null,
+    job_state: state,
+    vitals: await parts.vitals.read(),
+    node_id: spec.id ?? '',
+    number_of_processes: processes?.length ?? null,
   };
 }
 
@@ -97,6 +150,7 @@ async function createSupervisor(
   kind: SupervisorKind,
   layout: Layout,
   log: Log,
+  onEvent: (event: SupervisorEvent) => void,
 ): Promise<{ readonly supervisor: JobSupervisor; readonly begin: () => Promise<void> }> {
   if (kind !== 'builtin') {
     throw new ActionError(`The supervisor '${kind}' is not part of this agent`, {
@@ -105,40 +159,74 @@ async function createSupervisor(
     });
   }
   const { BuiltinSupervisor } = await import('./supervisor/builtin-supervisor.ts');
-  const supervisor = new BuiltinSupervisor({ layout, log });
+  const supervisor = new BuiltinSupervisor({ layout, log, onEvent });
   return { supervisor, begin: () => supervisor.begin() };
 }
 
-function createHandler(
+async function createHandler(
   host: AgentHost,
   parts: { readonly dispatcher: Dispatcher; readonly blobs: LocalBlobs; readonly log: Log },
-): HttpsServer {
-  const { mbus, env } = host.settings.current();
+): Promise<Bus> {
+  const { agent_id: agentId, mbus, env } = host.settings.current();
   const bosh = env?.bosh;
   const url = URL.canParse(mbus) ? new URL(mbus) : undefined;
   if (url?.protocol !== 'https:') {
-    throw new ActionError('The message bus is not an https URL', {
-      code: 'E_MBUS',
-      advice: 'mbus in the settings has the form https://user:password@0.0.0.0:6868.',
+    const { NatsHandler } = await import('./handlers/nats-handler.ts');
+    const pair = mbusPair(bosh);
+    const hasTls = pair.ca !== undefined || pair.certificate !== undefined;
+    const nats = await NatsHandler.connect({
+      urls: mbusUrls(bosh) ?? [mbus],
+      agentId,
+      ...(hasTls ? { tls: pair } : {}),
+      dispatcher: parts.dispatcher,
+      log: parts.log,
     });
+    return {
+      port: 0,
+      sendsNotices: true,
+      publish: (subject, message) => nats.publish(subject, message),
+      close: () => nats.close(),
+    };
   }
-  const certificate = mbusCertificate(bosh);
-  return new HttpsServer({
+  const server = new HttpsServer({
     ...parts,
-    ...certificate,
+    ...mbusCertificate(bosh),
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: url.port === '' ? 443 : Number(url.port),
     user: decodeURIComponent(url.username),
     password: decodeURIComponent(url.password),
   });
+  const { port } = await server.listen();
+  return { port, sendsNotices: false, publish: () => undefined, close: () => server.close() };
+}
+
+function member(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined;
+}
+
+function mbusUrls(bosh: unknown): readonly string[] | undefined {
+  const urls = member(member(bosh, 'mbus'), 'urls');
+  if (!Array.isArray(urls) || urls.length === 0) return undefined;
+  return urls.filter((url): url is string => typeof url === 'string');
+}
+
+function mbusPair(bosh: unknown): {
+  readonly ca?: string;
+  readonly certificate?: string;
+  readonly privateKey?: string;
+} {
+  const cert = member(member(bosh, 'mbus'), 'cert');
+  const [ca, certificate, privateKey] = ['ca', 'certificate', 'private_key'].map((key) => member(cert, key));
+  return {
+    ...(typeof ca === 'string' && ca !== '' ? { ca } : {}),
+    ...(typeof certificate === 'string' && certificate !== '' ? { certificate } : {}),
+    ...(typeof privateKey === 'string' && privateKey !== '' ? { privateKey } : {}),
+  };
 }
 
 function mbusCertificate(bosh: unknown): { readonly certificate: string; readonly privateKey: string } {
-  const member = (object: unknown, key: string): unknown =>
-    typeof object === 'object' && object !== null ? (object as Record<string, unknown>)[key] : undefined;
-  const cert = member(member(bosh, 'mbus'), 'cert');
-  const [certificate, privateKey] = [member(cert, 'certificate'), member(cert, 'private_key')];
-  if (typeof certificate === 'string' && typeof privateKey === 'string') return { certificate, privateKey };
+  const { certificate, privateKey } = mbusPair(bosh);
+  if (certificate !== undefined && privateKey !== undefined) return { certificate, privateKey };
   throw new ActionError(
     'Loading configured tls certificate: env.bosh.mbus.cert has no certificate and private_key',
     {

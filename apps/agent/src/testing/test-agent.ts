@@ -40,26 +40,26 @@ export function testCertificate(dir: string): { readonly certificate: string; re
 }
 
 /** Settings of a dummy machine that serves HTTPS on a free port of 127.0.0.1. */
-export function writeDummySettings(base: string): string {
+export function writeDummySettings(base: string, mbus = 'https://mbus:s3cret-pw@127.0.0.1:0'): string {
   mkdirSync(join(base, 'bosh'), { recursive: true });
   const cert = testCertificate(join(base, 'bosh'));
   const settings = {
     agent_id: 'agent-1',
     vm: { name: 'vm-1' },
-    mbus: 'https://mbus:s3cret-pw@127.0.0.1:0',
+    mbus,
     networks: { default: { type: 'manual', ip: '10.0.0.6', default: ['dns', 'gateway'] } },
     disks: { persistent: { 'disk-1': '/dev/sdc' } },
     blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/micro_bosh/data/cache' } },
-    env: { bosh: { mbus: { cert } } },
+    env: mbus.startsWith('nats:') ? {} : { bosh: { mbus: { cert } } },
   };
   writeFileSync(join(base, 'bosh', 'dummy-cpi-agent-env.json'), JSON.stringify(settings), { mode: 0o600 });
   return cert.certificate;
 }
 
 /** An agent in this process, on a dummy machine below a temporary base directory. */
-export async function startTestAgent(log: Log = silentLog): Promise<TestAgent> {
+export async function startTestAgent(log: Log = silentLog, mbus?: string): Promise<TestAgent> {
   const base = mkdtempSync(join(tmpdir(), 'agent-'));
-  const ca = writeDummySettings(base);
+  const ca = writeDummySettings(base, mbus);
   const start = async (): Promise<TestAgent> => {
     const effects: HostEffect[] = [];
     const host = createDummyHost(base, effects);

@@ -1,0 +1,3 @@
+import { protocolReference } from './reference.ts';
+
+process.stdout.write(protocolReference());
