@@ -55,10 +55,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     local: localBlobs,
     provider: () => createProvider(host.settings.current().blobstore, { layout, local: localBlobs, runner }),
   });
-  let bus: Bus | undefined;
+  const bus: { current?: Bus } = {};
   const { supervisor, begin } = await createSupervisor(options.supervisor, layout, log, (event) => {
     const alert = alertOf(event, host.settings.current().networks);
-    if (alert) bus?.publish('alert', alert);
+    if (alert) bus.current?.publish('alert', alert);
   });
   const specs = new SpecStore(layout);
   const applier = new Applier({
@@ -70,7 +70,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const parts: AgentParts = {
     ...{ layout, host, runner, log, supervisor, specs, applier, compiler, blobs, localBlobs, tasks },
     vitals: new Vitals(layout),
-    publish: (subject, message) => bus?.publish(subject, message),
+    publish: (subject, message) => bus.current?.publish(subject, message),
     restartAgent: (reason) => void setTimeout(() => options.restart(reason), 1_000),
   };
   const dispatcher = new Dispatcher({
@@ -90,7 +90,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   await begin();
   await dispatcher.restore();
   const handler = await createHandler(host, { dispatcher, blobs: localBlobs, log });
-  bus = handler;
+  bus.current = handler;
   const heartbeats = handler.sendsNotices ? beginHeartbeats(parts) : undefined;
   log.info({ port: handler.port }, 'serving');
   return {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { rename, stat, unlink } from 'node:fs/promises';
-import { Readable, Transform } from 'node:stream';
+import type { Readable } from 'node:stream';
+import { Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
@@ -218,7 +219,7 @@ export class AgentClient {
   }
 
   async addPersistentDisk(cid: string, hint: DiskHint, options: CallOptions = {}): Promise<void> {
-    await this.#runTask('add_persistent_disk', [cid, hint as Json], options);
+    await this.#runTask('add_persistent_disk', [cid, hint], options);
   }
 
   async removePersistentDisk(cid: string, options: CallOptions = {}): Promise<void> {

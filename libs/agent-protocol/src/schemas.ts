@@ -1,3 +1,4 @@
+import type { Json } from '@microbosh/errors';
 import { Type } from 'typebox';
 
 /** Objects accept keys that they do not name, as the original does: newer peers add some. */
@@ -5,7 +6,7 @@ const optionalString = () => Type.Optional(Type.String());
 const nullable = <T extends Parameters<typeof Type.Union>[0][number]>(schema: T) =>
   Type.Union([schema, Type.Null()]);
 
-export const AnyJson = Type.Unsafe<import('@microbosh/errors').Json>(Type.Unknown());
+export const AnyJson = Type.Unsafe<Json>(Type.Unknown());
 export const EmptyObject = Type.Object({});
 
 /** Where a signed URL is used instead of the blobstore: extra headers of the request. */

@@ -1,6 +1,5 @@
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { DiskHint } from '@microbosh/spec';
 import { pointLink } from '../apply/links.ts';
 import { ActionError } from '../errors.ts';
 import type { ActionTable } from '../handlers/dispatcher.ts';
@@ -12,7 +11,7 @@ export function diskActions(parts: AgentParts): ActionTable {
   return {
     list_disk: async () => [...(await disks.list())],
     add_persistent_disk: async ([cid, hint]) => {
-      await disks.addHint(cid, hint as DiskHint);
+      await disks.addHint(cid, hint);
       return {};
     },
     remove_persistent_disk: async ([cid]) => {

@@ -1,7 +1,7 @@
 import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { isJsonObject, type Json, type JsonObject } from '@microbosh/errors';
+import { isJsonObject, type Json } from '@microbosh/errors';
 import { writeFileDurably } from '@microbosh/host';
 import type { NetworksSpec } from '@microbosh/spec';
 import { vcapGroup } from '../apply/ownership.ts';
@@ -30,7 +30,7 @@ export function machineActions(parts: AgentParts): ActionTable {
   };
   return {
     update_settings: async ([update]) => {
-      const { restart } = await host.settings.update(update as JsonObject);
+      const { restart } = await host.settings.update(update);
       if (restart) {
         await parts.tasks.complete('update_settings', 'ok');
         parts.restartAgent('the message bus or the blobstore changed');

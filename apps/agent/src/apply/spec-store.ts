@@ -55,7 +55,7 @@ export class SpecStore {
       });
     }
     // Written by `save` after validation, or by the original agent in the same form.
-    return document as SentSpec;
+    return document;
   }
 }
 

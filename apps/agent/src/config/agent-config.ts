@@ -121,7 +121,9 @@ function parseSource(source: Json, where: string): SettingsSourceOptions {
   const type = child(fields, 'Type');
   if (type === undefined || type === '') throw invalid(`Missing source type (${where})`);
   if (typeof type !== 'string' || !isSourceType(type)) {
-    throw invalid(`Unknown source type '${String(type)}' (${where})`);
+    throw invalid(
+      `Unknown source type '${typeof type === 'string' ? type : JSON.stringify(type)}' (${where})`,
+    );
   }
   switch (type) {
     case 'HTTP':
@@ -163,7 +165,7 @@ function decode<S extends ObjectSchema>(schema: S, fields: JsonObject, where: st
     throw invalid(`${where}${key} ${first?.message ?? 'is not valid'}`);
   }
   // Check is the proof; the compiler's own guard type is wider than Static.
-  return known as Static<S>;
+  return known;
 }
 
 function child(object: JsonObject, key: string): Json | undefined {

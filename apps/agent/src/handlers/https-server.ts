@@ -138,7 +138,7 @@ export class HttpsServer {
     if (body === 'too-large') return end(response, 413);
     if (body === 'aborted') return end(response, 400);
     try {
-      const { answer } = await this.#options.dispatcher.dispatch(body);
+      const { answer } = await this.#options.dispatcher.dispatch(body.text);
       end(response, 200, JSON.stringify(answer));
     } catch (error) {
       if (!(error instanceof RequestMalformed)) throw error;
@@ -201,7 +201,9 @@ function end(response: ServerResponse, status: number, body = ''): void {
   response.end(body);
 }
 
-async function readBody(request: IncomingMessage): Promise<string | 'too-large' | 'aborted'> {
+async function readBody(
+  request: IncomingMessage,
+): Promise<{ readonly text: string } | 'too-large' | 'aborted'> {
   if (Number(request.headers['content-length'] ?? 0) > limits.bodyBytes) return 'too-large';
   const chunks: Buffer[] = [];
   let size = 0;
@@ -214,7 +216,7 @@ async function readBody(request: IncomingMessage): Promise<string | 'too-large' 
   } catch {
     return 'aborted';
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return { text: Buffer.concat(chunks).toString('utf8') };
 }
 
 function decodeSegment(segment: string): string {

@@ -92,7 +92,7 @@ export class BuiltinSupervisor implements JobSupervisor {
       if (watched.phase === 'monitored' && (await this.#find(watched))) continue;
       watched.retryDelayMs = 1_000;
       watched.restarts = 0;
-      this.#begin(watched, () => this.#bringUp(watched));
+      void this.#begin(watched, () => this.#bringUp(watched));
     }
     await this.#record();
   }
@@ -108,7 +108,7 @@ export class BuiltinSupervisor implements JobSupervisor {
       works.push(
         this.#begin(watched, async () => {
           await previous;
-          await Promise.all(dependants.map(({ work }) => work));
+          await Promise.all(dependants.map(({ work }) => work ?? Promise.resolve()));
           await this.#bringDown(watched);
         }),
       );
