@@ -5,7 +5,10 @@ import { guestPath, nextVolumeName, planBlockDevices, type TypeStorage } from '.
 const image = { rootDeviceName: '/dev/sda1', virtualization: 'hvm', mapped: ['/dev/sda'], rootGiB: 3 };
 const plain: TypeStorage = { ebsIsNvme: false, instanceStoreIsNvme: false, instanceStoreGiB: [] };
 const stores = { ...plain, instanceStoreGiB: [80, 80] };
-const defaults: { encrypted: boolean; kmsKeyArn: string | undefined } = { encrypted: false, kmsKeyArn: undefined };
+const defaults: { encrypted: boolean; kmsKeyArn: string | undefined } = {
+  encrypted: false,
+  kmsKeyArn: undefined,
+};
 
 function plan(properties: JsonObject, storage = plain, more = defaults) {
   return planBlockDevices(properties, more, image, storage);
