@@ -59,19 +59,32 @@ function cgroups(): string[] {
   return found.sort();
 }
 
-/** `mark` is a text that the command line, environment or mounts of every process of the VM contain: its root folder. */
+/** Devices that carry the folder in their alias, and those whose other end is such a one. */
+async function ownLinks(mark: string): Promise<string[]> {
+  const { stdout } = await run(['ip', '-json', 'link', 'show']);
+  const links = JSON.parse(stdout === '' ? '[]' : stdout) as { ifname: string; ifalias?: string }[];
+  return links.filter(({ ifalias }) => ifalias?.includes(mark)).map(({ ifname }) => ifname);
+}
+
+/**
+ * What belongs to VMs whose root folder is `mark`: it stands in the mounts, in the backing file of loop devices, in the
+ * alias of network devices, and in the environment or mounts of every process. Rules, namespaces and control groups are
+ * compared as a whole.
+ */
 export async function hostSnapshot(mark: string): Promise<HostSnapshot> {
   const [loops, links, namespaces, iptables, nft] = await Promise.all([
     lines(['losetup', '-a']),
-    lines(['ip', '-o', 'link']),
+    ownLinks(mark),
     lines(['ip', 'netns', 'list']),
     lines(['iptables-save']),
     lines(['nft', '-s', 'list', 'ruleset']),
   ]);
   return {
-    mounts: readFileSync('/proc/mounts', 'utf8').split('\n').filter(Boolean).sort(),
-    loops: loops.sort(),
-    links: links.map((line) => line.split(':')[1]?.trim() ?? line).sort(),
+    mounts: readFileSync('/proc/mounts', 'utf8')
+      .split('\n')
+      .filter((line) => line.includes(mark)),
+    loops: loops.filter((line) => line.includes(mark)).sort(),
+    links: links.sort(),
     namespaces: namespaces.sort(),
     processes: processes(mark),
     firewall: [...rules(iptables), ...nft],
