@@ -62,7 +62,11 @@ export class Bridges {
       const alias = isJsonObject(link) ? link['ifalias'] : undefined;
       return typeof alias === 'string' ? alias : '';
     } catch (error) {
-      if (error instanceof CommandFailed && error.stderr.includes('does not exist')) return undefined;
+      if (
+        error instanceof CommandFailed &&
+        /does not exist|No such device|Cannot find device/.test(error.stderr)
+      )
+        return undefined;
       throw error;
     }
   }

@@ -92,6 +92,8 @@ export class BuiltinSupervisor implements JobSupervisor {
       if (watched.phase === 'monitored' && (await this.#find(watched))) continue;
       watched.retryDelayMs = 1_000;
       watched.restarts = 0;
+      // Now, not when its turn comes: a boot after this moment has to bring it up.
+      watched.phase = 'starting';
       void this.#begin(watched, () => this.#bringUp(watched));
     }
     await this.#record();
