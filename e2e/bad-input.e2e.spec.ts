@@ -13,7 +13,7 @@ describe('create-env refuses', () => {
   beforeEach(async () => {
     example = await Example.create('10.245.83');
   });
-  afterEach(async () => example.remove());
+  afterEach(async () => example.tearDown());
 
   async function refused(...texts: (string | RegExp)[]): Promise<void> {
     const result = await example.tryCreate();
@@ -97,10 +97,10 @@ describe('create-env refuses', () => {
 
   it('a release whose digest does not match', async () => {
     await example.edit((text) =>
-      text.replace(/(url: file:.*microbosh-registry\.tgz)/, `$1\n  sha1: ${'0'.repeat(40)}`),
+      text.replace(/(url: file:.*microbosh-registry\.tgz)/, `$1\n  sha1: ${'a'.repeat(40)}`),
     );
 
-    await refused('microbosh-registry.tgz', '0'.repeat(40));
+    await refused('microbosh-registry.tgz', 'a'.repeat(40));
   });
 
   it('a truncated release', async () => {
@@ -143,7 +143,7 @@ describe('create-env refuses', () => {
   });
 
   it('a property that the template needs and the manifest does not give', async () => {
-    await example.edit((text) => text.replace(/\n {6}password: .*/, ''));
+    await example.edit((text) => text.replace('      password: ((registry_admin_password))\n', ''));
 
     await refused('registry.password', 'registry.yml.erb');
   });
@@ -182,7 +182,7 @@ describe('create-env refuses', () => {
   });
 
   it('a subnet that this machine already routes', async () => {
-    execFileSync('ip', ['link', 'add', 'mbe2e83', 'type', 'dummy']);
+    execFileSync('ip', ['link', 'add', 'mbe2e83', 'type', 'bridge']);
     try {
       execFileSync('ip', ['addr', 'add', '10.245.83.77/24', 'dev', 'mbe2e83']);
       execFileSync('ip', ['link', 'set', 'mbe2e83', 'up']);

@@ -96,7 +96,7 @@ vitest('unit', 10 * minute);
 single('bundles', [process.execPath, 'scripts/bundle.ts'], 2 * minute);
 single('registry release', ['packaging/releases/microbosh-registry/build'], 2 * minute);
 if (quick) {
-  vitest('e2e', 5 * minute, ['e2e/quick']);
+  vitest('e2e', 5 * minute, ['e2e/quick/']);
 } else {
   vitest('int', 20 * minute);
   vitest('e2e', 25 * minute);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { lstat, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdtemp, readFile, readdir, readlink, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errorCode } from '@microbosh/errors';
 import { childOf, parseJobManifest, parseYaml, toJson, type YamlNode } from '@microbosh/spec';
@@ -85,6 +85,8 @@ export async function createRelease(
       tarball,
       options.signal === undefined ? {} : { signal: options.signal },
     );
+    // A release holds no secret: other users deploy it too.
+    await chmod(tarball, 0o644);
     return { ...packed, name, version, jobs: jobs.map(publicPart), packages: packages.map(publicPart) };
   } finally {
     await rm(work, { recursive: true, force: true });
