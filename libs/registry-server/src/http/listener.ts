@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createServer as createPlainServer } from 'node:http';
 import type { IncomingMessage, RequestListener, Server, ServerOptions } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
@@ -30,12 +31,17 @@ export interface BoundListener {
   readonly tls: boolean;
 }
 
+/** For requests that were sent before their connection was known to end. */
+const leavingMs = 250;
+
 /** One listening socket with its limits. */
 export class Listener {
   readonly #options: ListenerOptions;
   readonly #server: Server;
   readonly #setTls: ((tls: TlsMaterial) => void) | undefined;
   #connections = 0;
+
+  #leaving = false;
 
   constructor(options: ListenerOptions, limits: HttpLimits, handler: RequestListener) {
     this.#options = options;
@@ -48,6 +54,7 @@ export class Listener {
     };
     const opaque: RequestListener = (request, response) => {
       withoutContentType(request);
+      if (this.#leaving) response.setHeader('connection', 'close');
       handler(request, response);
     };
     if (options.tls) {
@@ -98,9 +105,17 @@ export class Listener {
     this.#setTls?.(tls);
   }
 
-  /** Takes no new connections, lets running requests end, and cuts what is left after the time. */
+  /**
+   * Ends the open connections with their next answer, takes no new ones, lets running requests end, and cuts what is left
+   * after the time. A request that is on its way when the end begins is still answered: closing an idle connection at
+   * once would lose it.
+   */
   async close(graceMs: number): Promise<void> {
     if (!this.#server.listening) return;
+    if (graceMs > 0 && this.#connections > 0) {
+      this.#leaving = true;
+      await sleep(Math.min(leavingMs, graceMs));
+    }
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     // A connection that was busy becomes idle later, and would stay for its next request.
     const idle = setInterval(() => this.#server.closeIdleConnections(), 20);
