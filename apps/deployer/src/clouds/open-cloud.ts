@@ -8,6 +8,8 @@ import { plainJson } from '../state/state-document.ts';
 const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
   local: async () => (await import('@microbosh/cpi-local')).createLocalCpi,
   qemu: async () => (await import('@microbosh/cpi-qemu')).createQemuCpi,
+  openstack: async () => (await import('@microbosh/cpi-openstack')).createOpenstackCpi,
+  aws: async () => (await import('@microbosh/cpi-aws')).createAwsCpi,
 };
 
 export const checkCloud: DeployerDependencies['checkCloud'] = async (cloud) => {
