@@ -39,6 +39,14 @@ describe('quickstart in a clean clone with an empty home', () => {
     await rm(directory, { recursive: true, force: true });
   });
 
+  it('shows what works without a VM', async () => {
+    const { stdout } = await succeed([join(clone, 'quickstart'), '--no-vm'], { cwd: clone, env, timeoutMs: 280_000 });
+
+    expect(stdout).toContain('Steps of the next deploy');
+    expect(stdout).toContain('A registry started, answered');
+    expect((await run(['ip', '-4', 'route', 'show', 'exact', `${subnet}.0/24`])).stdout).toBe('');
+  });
+
   it('brings up the VM and says how to look at it and how to remove it', async () => {
     const { stdout } = await succeed([join(clone, 'quickstart')], { cwd: clone, env, timeoutMs: 280_000 });
 
