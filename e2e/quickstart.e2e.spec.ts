@@ -40,7 +40,11 @@ describe('quickstart in a clean clone with an empty home', () => {
   });
 
   it('shows what works without a VM', async () => {
-    const { stdout } = await succeed([join(clone, 'quickstart'), '--no-vm'], { cwd: clone, env, timeoutMs: 280_000 });
+    const { stdout } = await succeed([join(clone, 'quickstart'), '--no-vm'], {
+      cwd: clone,
+      env,
+      timeoutMs: 280_000,
+    });
 
     expect(stdout).toContain('Steps of the next deploy');
     expect(stdout).toContain('A registry started, answered');
