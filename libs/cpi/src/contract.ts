@@ -87,6 +87,25 @@ export interface Cpi {
   ): Promise<JsonObject>;
 }
 
+/** What a deploy is going to ask of the infrastructure. */
+export interface DeployNeeds {
+  readonly vmCloudProperties: JsonObject;
+  readonly networks: NetworksSpec;
+  /** Null: the deployment has no persistent disk. */
+  readonly disk: { readonly sizeMiB: number; readonly cloudProperties: JsonObject } | null;
+}
+
+/** One thing that was looked at before a deploy. */
+export interface CloudCheck {
+  /** 'credentials', 'flavor', 'network', … */
+  readonly name: string;
+  /** `warning`: the deploy may go through; `failed`: it will not. */
+  readonly status: 'ok' | 'warning' | 'failed';
+  /** What was found, in one sentence. */
+  readonly message: string;
+  readonly advice?: string;
+}
+
 /**
  * What our own CPIs can do beyond the contract when they run in process.
  */
@@ -105,6 +124,11 @@ export interface CpiExtensions {
     kind: 'stemcell' | 'vm' | 'disk',
     token: string,
   ): Promise<string | undefined>;
+  /**
+   * Looks whether a deploy can go through: credentials, sizes, networks, keys, quota. Changes nothing, and throws only
+   * for a defect of the program: what cannot be found out is a failed check.
+   */
+  checkNeeds?(context: CallContext, needs: DeployNeeds): Promise<readonly CloudCheck[]>;
   /** Last part of the VM's console output, for error messages and support bundles. */
   consoleLog?(context: CallContext, vmCid: string): Promise<string | undefined>;
   /** Ends the use of this object: gives back what `hostAddress` made ready and no VM uses. */
