@@ -6,6 +6,8 @@ import { EnvironmentLock } from './state/environment-lock.ts';
 import { environmentPaths } from './state/environment-paths.ts';
 import type { EnvironmentPaths } from './state/environment-paths.ts';
 import { Journal } from './state/journal.ts';
+import { importLegacyState, markLegacyDeleted } from './state/legacy-import.ts';
+import type { TakeOver } from './state/legacy-import.ts';
 import { StateStore } from './state/state-store.ts';
 
 /** One environment, locked for this process. */
@@ -35,11 +37,20 @@ export class Environment {
     paths: EnvironmentPaths,
     command: string,
     context: Pick<CommandContext, 'events' | 'secrets'>,
+    takeOver?: TakeOver,
   ): Promise<Environment> {
     mkdirSync(dirname(paths.state), { recursive: true });
     const lock = await EnvironmentLock.acquire(paths, command);
     try {
-      const store = await StateStore.open(paths);
+      const imported = { file: '' };
+      const store = await StateStore.open(paths, async () => {
+        const found = takeOver === undefined ? undefined : await importLegacyState(takeOver);
+        imported.file = found?.file ?? '';
+        return found?.state;
+      });
+      if (imported.file !== '') {
+        context.events.message(`Migrated legacy deployments file: '${imported.file}' (it is kept)`);
+      }
       const journal = await Journal.open(paths.journal);
       if (store.editedByOthers) {
         context.events.message(
@@ -68,6 +79,8 @@ export class Environment {
   /** State file, journal and everything beside them. */
   async remove(): Promise<void> {
     this.#stopRecording();
+    const { imported } = this.store.current.own;
+    if (imported !== undefined) await markLegacyDeleted(imported);
     await this.journal.remove();
     await this.store.remove();
     await this.#lock.releaseAndRemove();

@@ -5,7 +5,11 @@ import { evaluateManifest } from './evaluate-manifest.ts';
 import { parseMicroManifest, translateMicroManifest } from './manifest/translate-micro.ts';
 import { PathSyntaxError, formatOpPath, parseOpPath } from './ops/op-path.ts';
 import { applyOpsFile, parseOpsFile } from './ops/ops-file.ts';
-import { importLegacyDeployments } from './state/legacy-deployments.ts';
+import {
+  chooseLegacyDeployment,
+  convertLegacyDeployment,
+  parseLegacyDeployments,
+} from './state/legacy-deployments.ts';
 import { readStaticVariables, splitAssignment } from './variables/variable-sources.ts';
 import { emitYaml } from './yaml/emit-yaml.ts';
 import { parseYaml } from './yaml/parse-yaml.ts';
@@ -190,7 +194,10 @@ describe('fuzzing', () => {
     );
     fc.assert(
       fc.property(text, (state) => {
-        expectNoDefect(() => importLegacyDeployments(state, { file: 'f', newId: () => 'id' }));
+        expectNoDefect(() => {
+          const row = chooseLegacyDeployment(parseLegacyDeployments(state, 'f'), 'x', 'f');
+          if (row !== undefined) convertLegacyDeployment(row, () => 'id');
+        });
       }),
       { numRuns: 1000 },
     );

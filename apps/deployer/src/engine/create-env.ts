@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { EvaluatedManifest } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
@@ -26,7 +27,10 @@ export async function createEnv(request: CreateEnvRequest): Promise<'deployed' |
   const { context, paths, inputs, flags, dependencies } = request;
   for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
   const model = await loadModel(request.evaluated, request.manifest, context);
-  const environment = await Environment.open(paths, 'create-env', context);
+  const environment = await Environment.open(paths, 'create-env', context, {
+    manifest: resolve(context.cwd, request.manifest),
+    name: model.name,
+  });
   try {
     const { expected } = request;
     const { serial } = environment.store.current.own;
@@ -38,6 +42,10 @@ export async function createEnv(request: CreateEnvRequest): Promise<'deployed' |
         details: { planned: expected.serial, now: serial },
         advice: 'Make a new plan: microbosh plan MANIFEST --out PLAN',
       });
+    }
+    // What was taken over is on record before anything of it is touched.
+    if (environment.store.current.own.imported !== undefined && !environment.store.existed) {
+      await environment.store.update({});
     }
     const deployment = await validateDeployment(model, environment, dependencies, flags, context);
     try {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { EvaluatedManifest } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
@@ -35,7 +36,10 @@ export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
   const { context, paths, inputs, flags, dependencies } = request;
   for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
   const model = await loadModel(request.evaluated, request.manifest, context);
-  const environment = await Environment.open(paths, 'plan', context);
+  const environment = await Environment.open(paths, 'plan', context, {
+    manifest: resolve(context.cwd, request.manifest),
+    name: model.name,
+  });
   try {
     const deployment = await validateDeployment(model, environment, dependencies, flags, context);
     try {

@@ -61,6 +61,15 @@ export const rememberedInputs = Type.Object({
   opsFile: Type.Array(text),
 });
 
+/** Where an environment of the micro plug-in came from. */
+const importedDeployment = Type.Object({
+  file: text,
+  name: text,
+  uuid: text,
+  vm_cid: text,
+  disk_cid: text,
+});
+
 const endpoint = Type.Object({
   /** `https://user:password@host:port`. */
   mbus: text,
@@ -126,6 +135,7 @@ export const ownStateSchema = Type.Object({
   /** Set by stop-env: the operator wants it to stay stopped. */
   stopped: Type.Boolean(),
   deployed_at: Type.Optional(text),
+  imported: Type.Optional(importedDeployment),
 });
 
 export type OwnState = Static<typeof ownStateSchema>;
@@ -133,6 +143,7 @@ export type VmRecord = Static<typeof vmRecord>;
 export type DiskRole = Static<typeof diskRole>;
 export type ArtifactRecord = Static<typeof artifactRecord>;
 export type RememberedInputs = Static<typeof rememberedInputs>;
+export type ImportedDeployment = Static<typeof importedDeployment>;
 export type AgentEndpoint = Static<typeof endpoint>;
 
 /** The state of one environment in memory: create-env's keys, and ours apart. */

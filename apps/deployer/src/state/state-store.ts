@@ -34,8 +34,11 @@ export class StateStore {
     this.editedByOthers = editedByOthers;
   }
 
-  /** Reads the file, or begins a new state in memory when there is none. */
-  static async open(paths: EnvironmentPaths): Promise<StateStore> {
+  /** Reads the file, or begins a state in memory when there is none: with what `begin` finds, else with nothing. */
+  static async open(
+    paths: EnvironmentPaths,
+    begin: () => Promise<EnvironmentState | undefined> = () => Promise.resolve(undefined),
+  ): Promise<StateStore> {
     let content: string | undefined;
     try {
       content = await readFile(paths.state, 'utf8');
@@ -48,7 +51,7 @@ export class StateStore {
       }
     }
     if (content === undefined || content.trim() === '') {
-      return new StateStore(paths, content !== undefined, newState(), false);
+      return new StateStore(paths, content !== undefined, (await begin()) ?? newState(), false);
     }
     const decoded = decodeState(content, paths.shownState, paths.previousState);
     return new StateStore(paths, true, decoded.state, decoded.editedByOthers);

@@ -6,7 +6,11 @@ import {
   parseDeploymentState,
   serializeDeploymentState,
 } from './deployment-state.ts';
-import { importLegacyDeployments } from './legacy-deployments.ts';
+import {
+  chooseLegacyDeployment,
+  convertLegacyDeployment,
+  parseLegacyDeployments,
+} from './legacy-deployments.ts';
 
 /** As reference create-env §7 shows it. */
 const written = `{
@@ -151,8 +155,13 @@ describe('state file', () => {
 });
 
 describe('bosh-deployments.yml', () => {
-  let count = 0;
-  const options = { file: 'bosh-deployments.yml', newId: () => `id-${(count += 1)}` };
+  const file = 'bosh-deployments.yml';
+
+  function convert(text: string, name: string) {
+    let count = 0;
+    const row = chooseLegacyDeployment(parseLegacyDeployments(text, file), name, file);
+    return row === undefined ? undefined : convertLegacyDeployment(row, () => `id-${(count += 1)}`);
+  }
 
   /** As reference micro-deployer §4.1 shows it. */
   const legacy = `---
@@ -181,9 +190,7 @@ registry_instances:
 `;
 
   it('becomes a state with one current disk of unknown size and a stemcell that is not current', () => {
-    count = 0;
-
-    expect(importLegacyDeployments(legacy, options)).toEqual({
+    expect(convert(legacy, 'micro-demo')).toEqual({
       ...emptyDeploymentState,
       director_id: 'bm-3c0f5f4e',
       current_vm_cid: 'server-1',
@@ -202,19 +209,29 @@ registry_instances:
     });
   });
 
-  it('is converted for the deployment that is asked for', () => {
-    expect(importLegacyDeployments(legacy, { ...options, name: 'other' })).toEqual({
-      ...emptyDeploymentState,
-      director_id: 'bm-2',
-    });
-    expect(importLegacyDeployments(legacy, { ...options, name: 'nobody' })).toBeUndefined();
+  it('gives the row of the name, else the only one that records something', () => {
+    expect(convert(legacy, 'other')).toEqual({ ...emptyDeploymentState, director_id: 'bm-2' });
+    expect(convert(legacy, 'renamed')?.current_vm_cid).toBe('server-1');
+  });
+
+  it('is refused when several deployments are recorded and none has the name', () => {
+    const two = 'instances:\n- {name: a, vm_cid: i-1}\n- {name: b, disk_cid: v-1}\n';
+
+    expect(() => convert(two, 'c')).toThrow(StateFileInvalid);
+    expect(() => convert(two, 'c')).toThrow(
+      "records several deployments ('a', 'b'), none of them called 'c'",
+    );
+    expect(convert(two, 'b')?.disks).toMatchObject([{ cid: 'v-1' }]);
+  });
+
+  it('leaves out an image that was there before micro: nothing may delete it', () => {
+    const adopted = 'instances:\n- {name: a, vm_cid: i-1, stemcell_cid: ami-1, stemcell_name: ami-1}\n';
+
+    expect(convert(adopted, 'a')).toMatchObject({ current_vm_cid: 'i-1', stemcells: null });
   });
 
   it('may have plain keys, and numbers as ids stay as they are written', () => {
-    const state = importLegacyDeployments(
-      'instances:\n- {vm_cid: 0123, stemcell_cid: 1_0, disk_cid: 1.10}\n',
-      options,
-    );
+    const state = convert('instances:\n- {vm_cid: 0123, stemcell_cid: 1_0, disk_cid: 1.10}\n', 'x');
 
     expect(state).toMatchObject({
       current_vm_cid: '0123',
@@ -224,10 +241,10 @@ registry_instances:
   });
 
   it.each(['', '---\n', 'disks: []\n', 'instances: []\n'])('has no state in %j', (text) => {
-    expect(importLegacyDeployments(text, options)).toBeUndefined();
+    expect(convert(text, 'x')).toBeUndefined();
   });
 
   it('is refused when its rows are no list', () => {
-    expect(() => importLegacyDeployments('instances: {a: b}', options)).toThrow(StateFileInvalid);
+    expect(() => parseLegacyDeployments('instances: {a: b}', file)).toThrow(StateFileInvalid);
   });
 });
