@@ -3,7 +3,7 @@
  *
  *   dist/agent/microbosh-agent.mjs            the agent
  *   dist/registry/microbosh-registry.mjs      the registry
- *   dist/cpi/local-cpi.mjs                    the local provider as a CPI executable
+ *   dist/cpi/{local,qemu,openstack,aws}-cpi.mjs  our CPIs as executables
  *   dist/stemcells/local-host-rootfs.tgz      light stemcell of the local provider
  */
 import { createHash } from 'node:crypto';
@@ -89,7 +89,9 @@ async function lightStemcell(agentBundle: string, target: string): Promise<void>
 await Promise.all([
   bundle('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.mjs')),
   bundle('apps/registry/src/main.ts', join(root, 'dist/registry/microbosh-registry.mjs')),
-  bundle('libs/cpi-local/src/main.ts', join(root, 'dist/cpi/local-cpi.mjs')),
+  ...['local', 'qemu', 'openstack', 'aws'].map((name) =>
+    bundle(`libs/cpi-${name}/src/main.ts`, join(root, `dist/cpi/${name}-cpi.mjs`)),
+  ),
 ]);
 await lightStemcell(
   join(root, 'dist/agent/microbosh-agent.mjs'),

@@ -2,7 +2,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { connectAgent } from './access/agent-session.ts';
 import type { CommandContext } from './cli/context.ts';
-import { checkCloud, openCloud } from './clouds/open-cloud.ts';
+import { checkCloud, cloudOpener } from './clouds/open-cloud.ts';
 import { compiledPackageCache } from './content/compiled-package-cache.ts';
 import { artifactOpener } from './content/open-artifacts.ts';
 import { defaultLimits } from './engine/deploy-run.ts';
@@ -14,7 +14,7 @@ export function composeDeployer(context: Pick<CommandContext, 'env'>): DeployerD
   return {
     openArtifacts: artifactOpener(join(cache, 'downloads')),
     checkCloud,
-    openCloud,
+    openCloud: cloudOpener({ downloads: join(cache, 'downloads'), compiled: join(cache, 'cpi') }),
     connectAgent,
     compiledPackages: compiledPackageCache(join(cache, 'compiled')),
     limits: defaultLimits,

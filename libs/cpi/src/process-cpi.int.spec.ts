@@ -117,8 +117,10 @@ describe('a CPI of another language', () => {
 
   it('is called again within bounds when its error is ok to retry', async () => {
     const retried: string[] = [];
-    const cpi = withRetries(cpiIn('retry-once'), { attempts: 3, delayMs: 1 }, (method) =>
-      retried.push(method),
+    const cpi = withRetries(
+      cpiIn('retry-once'),
+      { attempts: 3, delayMs: 1 },
+      { onRetry: (method) => retried.push(method) },
     );
     const stemcell = await cpi.createStemcell(context, '/image', null);
 

@@ -22,6 +22,8 @@ export interface ProcessCpiOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Per call. Default one hour: uploads of images are slow, but a hung call must not hang the deploy for ever. */
   readonly timeoutMs?: number;
+  /** Ends the call under way and refuses further ones; beside the signal of each call. */
+  readonly signal?: AbortSignal;
   /** Send `context.microbosh.token`: only to our own CPIs, others take it for configuration. Default false. */
   readonly sendsToken?: boolean;
   readonly secrets?: SecretRegister;
@@ -218,7 +220,9 @@ export class ProcessCpi implements Cpi {
       apiVersion,
     };
     this.#log(`${requestId} request ${JSON.stringify(redactRequest(request))}`);
-    const { result, error, log } = await this.#run(encodeRequest(request), requestId, method, context.signal);
+    const signals = [context.signal, this.#options.signal].filter((signal) => signal !== undefined);
+    const signal = signals.length === 0 ? undefined : AbortSignal.any(signals);
+    const { result, error, log } = await this.#run(encodeRequest(request), requestId, method, signal);
     for (const line of log.split('\n')) if (line !== '') this.#log(`${requestId} log ${line}`);
     if (error !== null) {
       this.#log(`${requestId} error ${error.type} ${error.message}`);

@@ -53,6 +53,8 @@ export interface BuiltInCloud extends CloudCommon {
 export interface ReleaseCloud extends CloudCommon {
   readonly kind: 'release';
   readonly templates: readonly { readonly name: string; readonly release: string }[];
+  /** The releases that `templates` names. */
+  readonly releases: readonly ReleaseRef[];
 }
 
 /** HTTP(S) check of the service, made from this machine after the jobs run. Our key `readiness`. */

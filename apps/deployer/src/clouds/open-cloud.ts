@@ -1,8 +1,9 @@
 import type { CpiFactory } from '@microbosh/cpi';
 
-import { ManifestUnsupported, UnknownProvider } from '../errors.ts';
+import { UnknownProvider } from '../errors.ts';
 import type { CloudAccess, DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import { plainJson } from '../state/state-document.ts';
+import type { CpiCaches } from './release-cloud.ts';
 
 /** The CPIs that ship with this program; each is loaded only when it is used. */
 const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
@@ -13,26 +14,28 @@ const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
 };
 
 export const checkCloud: DeployerDependencies['checkCloud'] = async (cloud) => {
-  if (cloud.kind === 'release') {
-    throw new ManifestUnsupported('A CPI release (cloud_provider.template) is not supported', {
-      advice: `Use a CPI that ships with this program: cloud_provider.plugin, one of ${Object.keys(builtIn).join(', ')}.`,
-    });
-  }
-  if (builtIn[cloud.plugin] === undefined) {
-    throw new UnknownProvider(`Could not find Provider Plugin: ${cloud.plugin}`, {
-      details: { plugin: cloud.plugin },
-      advice: `There are: ${Object.keys(builtIn).join(', ')}.`,
-    });
-  }
+  // A CPI release is opened, compiled and asked for its version before anything is touched.
+  if (cloud.kind === 'release' || builtIn[cloud.plugin] !== undefined) return;
+  throw new UnknownProvider(`Could not find Provider Plugin: ${cloud.plugin}`, {
+    details: { plugin: cloud.plugin },
+    advice: `There are: ${Object.keys(builtIn).join(', ')}.`,
+  });
 };
 
-export const openCloud: DeployerDependencies['openCloud'] = async (cloud, access) => {
-  await checkCloud(cloud);
-  const load = cloud.kind === 'built-in' ? builtIn[cloud.plugin] : undefined;
-  if (cloud.kind !== 'built-in' || load === undefined) throw new Error('checked before');
-  const create = await load();
-  return create({ cloud: { plugin: cloud.plugin, properties: propertiesOf(cloud.properties, access) } });
-};
+/** Opens a CPI of this program in this process, and one of a release as an executable. */
+export function cloudOpener(caches: CpiCaches): DeployerDependencies['openCloud'] {
+  return async (cloud, access, store, context) => {
+    await checkCloud(cloud);
+    if (cloud.kind === 'release') {
+      const { openReleaseCloud } = await import('./release-cloud.ts');
+      return openReleaseCloud(cloud, access, store, context, caches);
+    }
+    const load = builtIn[cloud.plugin];
+    if (load === undefined) throw new Error('checked before');
+    const create = await load();
+    return create({ cloud: { plugin: cloud.plugin, properties: propertiesOf(cloud.properties, access) } });
+  };
+}
 
 function propertiesOf(given: Parameters<typeof plainJson>[0], access: CloudAccess) {
   return {

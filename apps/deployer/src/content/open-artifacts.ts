@@ -108,7 +108,8 @@ async function open(
   return { stemcell, releases, content, files };
 }
 
-async function fetchWithStep(
+/** A step of its own for what is downloaded; a file that is there already is just opened. */
+export async function fetchWithStep(
   ref: ArtifactRef,
   name: string,
   stage: StageScope,

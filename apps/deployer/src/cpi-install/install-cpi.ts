@@ -97,7 +97,16 @@ export async function installCpi(input: CpiInstallInput, tools: CpiInstallTools)
   const rendered = await mkdtemp(join(await made(join(tools.cacheDirectory, 'rendered')), 'jobs-'));
   const cleanUp = () => rm(rendered, { recursive: true, force: true });
   try {
-    await tools.stage('Rendering job templates', () => renderJobs(jobs, input, rendered, tools));
+    const files = await tools.stage('Rendering job templates', () => renderJobs(jobs, input, tools));
+    for (const { job } of jobs) {
+      const { name } = job.manifest;
+      await tools.stage(`Installing job '${name}'`, () =>
+        installJob(
+          join(rendered, name),
+          files.filter((file) => file.job === name),
+        ),
+      );
+    }
     const executable = join(rendered, cpiJob.job.manifest.name, 'bin/cpi');
     return { executable, env: { BOSH_PACKAGES_DIR: packagesDir, BOSH_JOBS_DIR: rendered }, cleanUp };
   } catch (error) {
@@ -225,19 +234,25 @@ async function unpackCompiled(
   await tools.runner.run(['tar', '-xf', compiledPath(home, key), '-C', target], { timeoutMs: 600_000 });
 }
 
+interface RenderedFile {
+  readonly job: string;
+  readonly target: string;
+  readonly content: string | Buffer;
+}
+
 async function renderJobs(
   jobs: readonly ChosenJob[],
   input: CpiInstallInput,
-  directory: string,
   tools: CpiInstallTools,
-): Promise<void> {
+): Promise<RenderedFile[]> {
   const files = jobs.flatMap(({ job }) => {
     const { manifest, templates } = job;
     const context = cpiEvaluationContext(input.deployment, input.cloud, manifest, {
       id: input.installationId,
     });
     return Object.entries(manifest.templates).map(([source, target]) => ({
-      target: join(directory, manifest.name, target),
+      job: manifest.name,
+      target,
       request: {
         context,
         template: templates.get(source) ?? '',
@@ -249,14 +264,18 @@ async function renderJobs(
     files.map(({ request }) => request),
     signalOf(tools),
   );
-  for (const [index, { target }] of files.entries()) {
-    await mkdir(dirname(target), { recursive: true });
-    await writeFile(target, contents[index] ?? '', { mode: 0o600 });
+  return files.map(({ job, target }, index) => ({ job, target, content: contents[index] ?? '' }));
+}
+
+async function installJob(directory: string, files: readonly RenderedFile[]): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  for (const { target, content } of files) {
+    const path = join(directory, target);
+    await mkdir(dirname(path), { recursive: true });
+    await writeFile(path, content, { mode: 0o600 });
   }
-  for (const { job } of jobs) {
-    const bin = join(directory, job.manifest.name, 'bin');
-    for (const name of (await exists(bin)) ? await readdir(bin) : []) await chmod(join(bin, name), 0o755);
-  }
+  const bin = join(directory, 'bin');
+  for (const name of (await exists(bin)) ? await readdir(bin) : []) await chmod(join(bin, name), 0o755);
 }
 
 function compiledPath(home: string, key: string): string {

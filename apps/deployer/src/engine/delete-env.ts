@@ -100,18 +100,24 @@ export async function knownCloud(request: KnownCloudRequest, state: EnvironmentS
 
 /** `cloud_provider` of the last deploy, as the state keeps it. */
 export function recordedCloud(recorded: Readonly<Record<string, unknown>>): BuiltInCloud | ReleaseCloud {
-  const { kind, plugin, templates, properties } = recorded;
+  const { kind, plugin, templates, releases, properties } = recorded;
   if (!isJsonObject(properties)) throw cloudUnreadable();
   const common: { properties: JsonObject } = { properties };
   if (kind === 'built-in' && typeof plugin === 'string') return { kind, plugin, ...common };
-  if (kind !== 'release' || !Array.isArray(templates)) throw cloudUnreadable();
+  if (kind !== 'release' || !Array.isArray(templates) || !Array.isArray(releases)) throw cloudUnreadable();
   const readable = templates.map((template: unknown) => {
     if (!isJsonObject(template)) throw cloudUnreadable();
     const { name, release } = template;
     if (typeof name !== 'string' || typeof release !== 'string') throw cloudUnreadable();
     return { name, release };
   });
-  return { kind, templates: readable, ...common };
+  const refs = releases.map((ref: unknown) => {
+    if (!isJsonObject(ref)) throw cloudUnreadable();
+    const { name, url, sha1 } = ref;
+    if (typeof name !== 'string' || typeof url !== 'string') throw cloudUnreadable();
+    return { name, url, ...(typeof sha1 === 'string' && { sha1 }) };
+  });
+  return { kind, templates: readable, releases: refs, ...common };
 }
 
 function cloudUnreadable(): StateUnreadable {

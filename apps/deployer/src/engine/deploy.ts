@@ -36,7 +36,7 @@ export interface Deployment {
   readonly desired: DesiredEnvironment;
 }
 
-export type EngineContext = Pick<CommandContext, 'events' | 'signal' | 'secrets'>;
+export type EngineContext = Pick<CommandContext, 'events' | 'signal' | 'secrets' | 'env'>;
 
 /** Stage `validating`: everything that can fail before something is touched. */
 export async function validateDeployment(
@@ -170,6 +170,7 @@ export class Session {
         options.cloud,
         { agent: options.settings, registry: registry?.access },
         environment.store,
+        context,
       );
     const first = await open(undefined);
     let cloud = first;

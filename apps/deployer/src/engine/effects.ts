@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { withRetries } from '@microbosh/cpi';
 import type { CallContext, Cpi, CpiExtensions } from '@microbosh/cpi';
-import { Cancelled, errorCode, isJsonObject, isOperationalError } from '@microbosh/errors';
+import { Cancelled, errorCode, isJsonObject, messageOf } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import type { EventBus } from '../events/event-bus.ts';
 import type { Journal } from '../state/journal.ts';
@@ -50,17 +50,19 @@ export class Effects {
   readonly signal: AbortSignal;
   readonly #journal: Journal;
   readonly #events: EventBus;
-  readonly #retry: { readonly attempts: number; readonly delayMs: number };
   #stemcellApiVersion: number;
 
   constructor(options: EffectsOptions) {
-    this.cloud = options.cloud;
+    this.cloud = withRetries(options.cloud, options.retry ?? { attempts: 3, delayMs: 2_000, factor: 2 }, {
+      mayRetry: () => !options.signal.aborted,
+      onRetry: (method, error) =>
+        options.events.message(`'${method}' of the CPI is tried again: ${messageOf(error)}`),
+    });
     this.store = options.store;
     this.signal = options.signal;
     this.#journal = options.journal;
     this.#events = options.events;
     this.#stemcellApiVersion = options.stemcellApiVersion;
-    this.#retry = options.retry ?? { attempts: 3, delayMs: 2_000 };
   }
 
   set stemcellApiVersion(version: number) {
@@ -97,7 +99,7 @@ export class Effects {
     const intent = await this.#journal.begin(operations[kind], args);
     let created: T;
     try {
-      created = await this.#withRetry(() => call(this.context(intent.token)));
+      created = await call(this.context(intent.token));
       if (created.cid === '') throw new Error(`The CPI answered '${operations[kind]}' with an empty CID`);
     } catch (error) {
       // An error is no proof that nothing was made. A lookup that fails leaves the intent open for the next run.
@@ -119,7 +121,7 @@ export class Effects {
     this.throwIfCancelled();
     const intent = await this.#journal.begin(operation, args);
     try {
-      await this.#withRetry(() => call(this.context()));
+      await call(this.context());
       if (record !== undefined) await this.store.update(record);
     } finally {
       // Done or not: the plan of the next run looks at the state, and repeats it if need be.
@@ -157,18 +159,6 @@ export class Effects {
     const change = cid === undefined ? undefined : adopt(this.store, kind, cid, intent.arguments);
     if (change !== undefined) await this.store.update(change);
     await this.#journal.end(intent, { ok: cid !== undefined, result: cid ?? null });
-  }
-
-  async #withRetry<T>(call: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        return await call();
-      } catch (error) {
-        const again = isOperationalError(error) && error.retryable && errorCode(error)?.startsWith('E_CPI');
-        if (!again || attempt >= this.#retry.attempts || this.signal.aborted) throw error;
-      }
-      await sleep(this.#retry.delayMs);
-    }
   }
 }
 

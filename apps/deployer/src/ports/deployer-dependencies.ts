@@ -1,6 +1,7 @@
 import type { JsonObject } from '@microbosh/errors';
 import type { DeploymentModel } from '@microbosh/spec';
 import type { RegistryAccess } from '../access/deploy-registry.ts';
+import type { CommandContext } from '../cli/context.ts';
 import type { Limits } from '../engine/deploy-run.ts';
 import type { Cloud } from '../engine/effects.ts';
 import type { StageScope } from '../events/event-bus.ts';
@@ -38,10 +39,12 @@ export interface DeployerDependencies {
   ) => Promise<OpenedArtifacts>;
   /** Throws when the manifest's CPI is not to be had; changes nothing. */
   readonly checkCloud: (cloud: DeploymentModel['cloud']) => Promise<void>;
+  /** Shows its steps in a stage of its own when the CPI has to be installed. */
   readonly openCloud: (
     cloud: DeploymentModel['cloud'],
     access: CloudAccess,
     store: StateStore,
+    context: Pick<CommandContext, 'events' | 'signal' | 'secrets' | 'env'>,
   ) => Promise<Cloud>;
   readonly connectAgent: AgentConnector;
   readonly compiledPackages: CompiledPackages;

@@ -14,6 +14,8 @@ export interface EnvironmentPaths {
   readonly registryDatabase: string;
   /** Events of the last runs, one JSON object per line. */
   readonly events: string;
+  /** What the executable of a CPI release was asked and logged, redacted. */
+  readonly cpiLog: string;
 }
 
 /** `<folder of the manifest>/<its name without the last extension>-state.json`, unless the operator names a file. */
@@ -37,5 +39,6 @@ export function environmentPaths(
     lockHolder: join(folder, 'lock-holder.json'),
     registryDatabase: join(folder, 'registry.sqlite'),
     events: join(folder, 'events.jsonl'),
+    cpiLog: join(folder, 'cpi.log'),
   };
 }

@@ -112,7 +112,7 @@ function simulatedCpi(call: Call): Cloud {
   };
 }
 
-function simulatedAgent(call: (method: string, args?: JsonObject) => Promise<Json>): AgentSession {
+export function simulatedAgent(call: (method: string, args?: JsonObject) => Promise<Json>): AgentSession {
   const done = async (method: string, args?: JsonObject) => void (await call(method, args));
   return {
     ping: () => done('ping'),
@@ -142,7 +142,7 @@ function simulatedAgent(call: (method: string, args?: JsonObject) => Promise<Jso
   };
 }
 
-async function simulatedArtifacts(options: SimulationOptions) {
+export async function simulatedArtifacts(options: Omit<SimulationOptions, 'url'>) {
   const archive = join(options.directory, `job-${options.jobVersion}.tgz`);
   await writeFile(archive, options.jobVersion);
   const stemcellDigest = digestOf(options.stemcellVersion);

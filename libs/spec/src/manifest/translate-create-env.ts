@@ -60,7 +60,7 @@ export function translateCreateEnvManifest(
   const root = DocumentCursor.atRoot(manifest.root, problems);
   const releases = readReleases(root, options);
   const releaseNames = releases.map(({ name }) => name);
-  const cloud = readCloud(root.get('cloud_provider'), releaseNames, options);
+  const cloud = readCloud(root.get('cloud_provider'), releases, options);
   const name = root.get('name').text();
   if (name === '') root.get('name').fail('name must be provided');
   const networks = readNetworks(root.get('networks'));
@@ -126,7 +126,7 @@ function readArtifact(cursor: DocumentCursor, prefix: string, options: Translate
 
 function readCloud(
   cloud: DocumentCursor,
-  releases: readonly string[],
+  releases: readonly ReleaseRef[],
   options: TranslateOptions,
 ): BuiltInCloud | ReleaseCloud {
   const mbus = cloud.get('mbus').text();
@@ -139,7 +139,14 @@ function readCloud(
     ...(sshTunnel === undefined ? {} : { sshTunnel }),
   };
   const plugin = cloud.get('plugin').text();
-  if (plugin === '') return { kind: 'release', templates: readTemplates(cloud, releases), ...common };
+  if (plugin === '') {
+    const templates = readTemplates(
+      cloud,
+      releases.map(({ name }) => name),
+    );
+    const named = releases.filter(({ name }) => templates.some(({ release }) => release === name));
+    return { kind: 'release', templates, releases: named, ...common };
+  }
   if (!builtInPlugins.some((known) => known === plugin)) {
     cloud
       .get('plugin')

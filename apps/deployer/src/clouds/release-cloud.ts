@@ -1,0 +1,152 @@
+import { appendFileSync, mkdirSync, renameSync, statSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openRelease } from '@microbosh/artifacts';
+import type { OpenedRelease } from '@microbosh/artifacts';
+import { ProcessCpi } from '@microbosh/cpi';
+import type { Cpi, CpiExtensions } from '@microbosh/cpi';
+import { isJsonObject } from '@microbosh/errors';
+import type { JsonObject } from '@microbosh/errors';
+import { NodeCommandRunner } from '@microbosh/host';
+import type { ReleaseCloud } from '@microbosh/spec';
+import { TemplateBoot } from '../content/template-boot.ts';
+import { fetchWithStep } from '../content/open-artifacts.ts';
+import { installCpi } from '../cpi-install/install-cpi.ts';
+import type { InstalledCpi } from '../cpi-install/install-cpi.ts';
+import type { EngineContext } from '../engine/deploy.ts';
+import { ManifestUnsupported } from '../errors.ts';
+import type { CloudAccess } from '../ports/deployer-dependencies.ts';
+import type { StateStore } from '../state/state-store.ts';
+import { plainJson } from '../state/state-document.ts';
+import { graceAfterAbort } from './grace.ts';
+
+/** Where this machine keeps what environments share. */
+export interface CpiCaches {
+  readonly downloads: string;
+  /** Compiled packages of CPIs. */
+  readonly compiled: string;
+}
+
+/** How long a CPI may go on with the call it is in, after the operator has asked to stop. */
+const graceMs = 60_000;
+const logLimitBytes = 8 << 20;
+
+/** Installs the CPI release on this machine and drives its `bin/cpi`, one process per call. */
+export async function openReleaseCloud(
+  cloud: ReleaseCloud,
+  access: CloudAccess,
+  store: StateStore,
+  context: EngineContext,
+  caches: CpiCaches,
+): Promise<Cpi & CpiExtensions> {
+  const installed = await install(cloud, access, store, context, caches);
+  const grace = graceAfterAbort(context.signal, graceMs);
+  const cpi = new ProcessCpi({
+    executable: installed.executable,
+    env: installed.env,
+    secrets: context.secrets,
+    signal: grace.signal,
+    log: logFile(store.paths.cpiLog),
+  });
+  const dispose = async () => {
+    grace.dispose();
+    await context.events.step('Cleaning up rendered CPI jobs', () => installed.cleanUp());
+  };
+  try {
+    await refuseOldVersion(cpi, cloud, store);
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return Object.assign(cpi, { dispose });
+}
+
+async function install(
+  cloud: ReleaseCloud,
+  access: CloudAccess,
+  store: StateStore,
+  context: EngineContext,
+  caches: CpiCaches,
+): Promise<InstalledCpi> {
+  const templates = new TemplateBoot();
+  const workDir = await mkdtemp(join(tmpdir(), 'microbosh-cpi-'));
+  try {
+    return await context.events.stage('installing CPI', async (stage) => {
+      const releases = new Map<string, OpenedRelease>();
+      for (const [index, ref] of cloud.releases.entries()) {
+        const step = `Downloading release '${ref.name}'`;
+        const fetched = await fetchWithStep(ref, step, stage, context.signal, caches.downloads);
+        const release = await openRelease(fetched.path, {
+          workDir: join(workDir, String(index)),
+          expectedName: ref.name,
+          signal: context.signal,
+          ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
+        });
+        releases.set(ref.name, release);
+      }
+      const { current } = store;
+      return installCpi(
+        {
+          deployment: current.own.deployment ?? '',
+          installationId: current.installation_id,
+          cloud: { templates: cloud.templates, properties: propertiesOf(cloud, access) },
+          releases,
+        },
+        {
+          cacheDirectory: caches.compiled,
+          runner: new NodeCommandRunner(),
+          renderer: await templates.renderer(),
+          secrets: context.secrets,
+          signal: context.signal,
+          stage: (name, work) => stage.step(name, work),
+        },
+      );
+    });
+  } finally {
+    await templates.close();
+    await rm(workDir, { recursive: true, force: true });
+  }
+}
+
+/** As the manifest gives them; the agents' bus is filled in when the manifest leaves it to us. */
+function propertiesOf({ properties }: ReleaseCloud, access: CloudAccess): JsonObject {
+  const given = isJsonObject(properties['agent']) ? properties['agent'] : {};
+  const mbus = given['mbus'] ?? access.agent['mbus'];
+  return {
+    ...plainJson(properties),
+    agent: { ...given, ...(mbus === undefined ? {} : { mbus }) },
+    ...(access.registry === undefined ? {} : { registry: { ...access.registry } }),
+  };
+}
+
+/** A CPI of API v1 tells its VMs their settings through a registry only. */
+async function refuseOldVersion(cpi: Cpi, cloud: ReleaseCloud, store: StateStore): Promise<void> {
+  const info = await cpi.info({
+    directorUuid: store.current.director_id,
+    requestId: '',
+    stemcellApiVersion: 1,
+  });
+  if (info.api_version >= 2 || isJsonObject(cloud.properties['registry'])) return;
+  throw new ManifestUnsupported(
+    `The CPI speaks API version ${info.api_version}; version 2 or a registry is needed`,
+    {
+      advice:
+        'Use a later version of the CPI release, or name a registry that the VM reaches in cloud_provider.properties.registry.',
+    },
+  );
+}
+
+/** Appends; the last run's part of a log that has grown long stays as `.1`. */
+function logFile(path: string): (line: string) => void {
+  let opened = false;
+  return (line) => {
+    if (!opened) {
+      mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
+      if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > logLimitBytes)
+        renameSync(path, `${path}.1`);
+      opened = true;
+    }
+    appendFileSync(path, `${new Date().toISOString()} ${line}\n`, { mode: 0o600 });
+  };
+}

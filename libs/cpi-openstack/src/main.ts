@@ -1,0 +1,4 @@
+import { runCpiExecutable } from '@microbosh/cpi';
+import { createOpenstackCpi } from './openstack-cpi.ts';
+
+await runCpiExecutable(createOpenstackCpi);

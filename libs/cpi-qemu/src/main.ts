@@ -1,0 +1,4 @@
+import { runCpiExecutable } from '@microbosh/cpi';
+import { createQemuCpi } from './index.ts';
+
+await runCpiExecutable(createQemuCpi);
