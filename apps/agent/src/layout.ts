@@ -17,6 +17,8 @@ export interface Layout {
   readonly compiledIndex: string;
   readonly blobs: string;
   readonly sensitiveBlobs: string;
+  /** Blobs that a micro stemcell brings along; only read. */
+  readonly bakedBlobs: string;
   readonly logs: string;
   readonly run: string;
   readonly monit: string;
@@ -46,6 +48,7 @@ export function layoutOf(base: string): Layout {
     compiledIndex: join(data, 'blobs', '.compiled.json'),
     blobs: join(data, 'blobs'),
     sensitiveBlobs: join(data, 'sensitive_blobs'),
+    bakedBlobs: join(base, 'micro_bosh', 'data', 'cache'),
     logs: join(data, 'sys', 'log'),
     run: join(data, 'sys', 'run'),
     monit: join(base, 'monit'),

@@ -71,6 +71,11 @@ export class ReleaseUnusable extends OperationalError {
   readonly code = 'E_RELEASE_UNUSABLE';
 }
 
+/** The stemcell is not one that this deployment can use. */
+export class StemcellUnusable extends OperationalError {
+  readonly code = 'E_STEMCELL_UNUSABLE';
+}
+
 /** What the operator did not confirm is not done. */
 export class NotConfirmed extends OperationalError {
   readonly code = 'E_NOT_CONFIRMED';

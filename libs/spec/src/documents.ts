@@ -3,6 +3,7 @@
  * load nothing else, which is what makes them start fast.
  */
 export * from './evaluate-manifest.ts';
+export * from './manifest/is-micro-manifest.ts';
 export * from './ops/op-path.ts';
 export * from './ops/ops-file.ts';
 export * from './variables/check-variables.ts';

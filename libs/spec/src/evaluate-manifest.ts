@@ -16,6 +16,7 @@ import { readStaticVariables, type VariableSources } from './variables/variable-
 import { VarsStore, type VarsStorePort } from './variables/vars-store.ts';
 import { emitYaml } from './yaml/emit-yaml.ts';
 import { parseYaml } from './yaml/parse-yaml.ts';
+import type { YamlDialect } from './yaml/resolve-scalar.ts';
 import { formatPosition } from './yaml/source-file.ts';
 import { positionOf, toJson, type YamlNode } from './yaml/yaml-node.ts';
 
@@ -23,6 +24,8 @@ export interface EvaluateManifestInput {
   readonly text: string;
   /** Name shown in positions. */
   readonly file: string;
+  /** How the manifest is read; default `go-yaml-v2`. */
+  readonly dialect?: YamlDialect;
   /** Ops files in the order they apply. */
   readonly ops?: readonly { readonly file: string; readonly text: string }[];
   readonly variables?: VariableSources;
@@ -63,7 +66,10 @@ export interface EvaluatedManifest {
 export async function evaluateManifest(input: EvaluateManifestInput): Promise<EvaluatedManifest> {
   const variables = readStaticVariables(input.variables ?? {});
   const ops = (input.ops ?? []).map(({ text, file }) => parseOpsFile(text, file));
-  let root = parseYaml(input.text, { file: input.file });
+  let root = parseYaml(input.text, {
+    file: input.file,
+    ...(input.dialect === undefined ? {} : { dialect: input.dialect }),
+  });
   for (const file of ops) root = applyOpsFile(root, file);
   const store = input.varsStore === undefined ? undefined : await VarsStore.open(input.varsStore);
   const definitions = readVariableDefinitions(root);

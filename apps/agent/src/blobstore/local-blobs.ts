@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { link, mkdir, open, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Transform, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -16,7 +17,7 @@ export interface OpenBlob {
 }
 
 /**
- * Blobs on this machine: `data/blobs` is served over HTTPS, `data/sensitive_blobs` is not. A blob is complete or
+ * Blobs on this machine: `data/blobs` and what a micro stemcell brings are served over HTTPS, `data/sensitive_blobs` is not. A blob is complete or
  * absent: content goes to a temporary file first.
  */
 export class LocalBlobs {
@@ -76,13 +77,10 @@ export class LocalBlobs {
   async openPublic(id: string): Promise<OpenBlob | undefined> {
     // The index of compiled packages and the temporary directory lie there too, but are no blobs.
     if (id.startsWith('.') || id === basename(this.temporaryDir)) return undefined;
-    let file;
-    try {
-      file = await open(join(this.#layout.blobs, id), 'r');
-    } catch (error) {
-      if (errorCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    const file =
+      (await openExisting(join(this.#layout.blobs, id))) ??
+      (await openExisting(join(this.#layout.bakedBlobs, id)));
+    if (file === undefined) return undefined;
     const info = await file.stat();
     if (!info.isFile()) {
       await file.close();
@@ -98,7 +96,7 @@ export class LocalBlobs {
   /** Path of a local blob, sensitive ones first; undefined when there is none. */
   async find(id: string): Promise<string | undefined> {
     if (!isBlobId(id)) return undefined;
-    for (const dir of [this.#layout.sensitiveBlobs, this.#layout.blobs]) {
+    for (const dir of [this.#layout.sensitiveBlobs, this.#layout.blobs, this.#layout.bakedBlobs]) {
       const path = join(dir, id);
       if (await isFile(path)) return path;
     }
@@ -110,6 +108,15 @@ export class LocalBlobs {
     for (const dir of [this.#layout.sensitiveBlobs, this.#layout.blobs]) {
       await rm(join(dir, id), { force: true });
     }
+  }
+}
+
+async function openExisting(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

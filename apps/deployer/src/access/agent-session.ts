@@ -22,6 +22,7 @@ export const connectAgent: AgentConnector = async ({ mbus, ca, directorUuid }) =
       return { jobState: typeof raw['job_state'] === 'string' ? raw['job_state'] : 'unknown', raw };
     },
     apply: (spec, signal) => client.apply(spec, { signal }),
+    releaseApplySpec: async (signal) => plainJson(await client.releaseApplySpec({ signal })),
     runScript: (name, signal) => tolerateUnknown(client.runScript(name, {}, { signal })),
     drain: (signal) => client.drain('shutdown', {}, { signal }),
     start: (signal) => client.start({ signal }),

@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fetchArtifact, openRelease, openStemcell } from '@microbosh/artifacts';
-import type { OpenedRelease } from '@microbosh/artifacts';
-import type { ArtifactRef, DeploymentModel } from '@microbosh/spec';
+import type { OpenedRelease, OpenedStemcell as UnpackedStemcell } from '@microbosh/artifacts';
+import { isJsonObject } from '@microbosh/errors';
+import type { ArtifactRef, DeploymentModel, MicroModel } from '@microbosh/spec';
 import type { StageScope, StepScope } from '../events/event-bus.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { OpenedStemcell } from '../ports/instance-content.ts';
 import type { ArtifactRecord } from '../state/environment-state.ts';
+import { microContent, parseApplySpec } from './micro-content.ts';
 import { releaseContent } from './release-content.ts';
 import { TemplateBoot } from './template-boot.ts';
 
@@ -44,6 +46,7 @@ async function open(
   signal: AbortSignal,
   place: Workplace,
 ): Promise<Omit<OpenedArtifacts, 'close'>> {
+  if (model.micro !== undefined) return openMicro(model, model.micro, stage, signal, place);
   const files: ArtifactRecord[] = [];
   const opened = new Map<string, OpenedRelease>();
   for (const [index, ref] of model.releases.entries()) {
@@ -65,25 +68,10 @@ async function open(
     opened.set(ref.name, release);
     files.push(await recordOf(ref, fetched.path, release.digest));
   }
-  const fetched = await fetchWithStep(model.stemcell, 'Downloading stemcell', stage, signal, place.cacheDir);
-  const source = await stage.step('Validating stemcell', async () => {
-    await mkdir(join(place.workDir, 'stemcell'), { mode: 0o700 });
-    return openStemcell(fetched.path, {
-      workDir: join(place.workDir, 'stemcell'),
-      signal,
-      ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
-    });
-  });
-  files.push(await recordOf(model.stemcell, fetched.path, source.digest));
+  const { source, record } = await fetchStemcell(model.stemcell, stage, signal, place);
+  files.push(record);
   const { manifest } = source;
-  const stemcell: OpenedStemcell = {
-    name: manifest.name,
-    version: manifest.version,
-    apiVersion: manifest.apiVersion,
-    digest: source.digest,
-    cloudProperties: manifest.cloudProperties,
-    imagePath: async () => source.imagePath,
-  };
+  const stemcell = stemcellOf(source);
   const content = releaseContent({
     model,
     releases: opened,
@@ -106,6 +94,82 @@ async function open(
     digest,
   }));
   return { stemcell, releases, content, files };
+}
+
+/** A stemcell tarball with jobs and packages baked in, or an image that is in the cloud already. */
+async function openMicro(
+  model: DeploymentModel,
+  micro: MicroModel,
+  stage: StageScope,
+  signal: AbortSignal,
+  place: Workplace,
+): Promise<Omit<OpenedArtifacts, 'close'>> {
+  const common = { model, micro, templates: place.templates, workDir: place.workDir };
+  if (model.stemcell.url === '') {
+    const image = micro.imageId ?? '';
+    const digest = createHash('sha256').update(`image:${image}`).digest('hex');
+    const stemcell: OpenedStemcell = {
+      name: image,
+      version: '',
+      apiVersion: 1,
+      digest,
+      cloudProperties: null,
+      existing: image,
+      imagePath: () => Promise.reject(new Error('an image in the cloud has no file')),
+    };
+    const content = microContent({ ...common, applySpec: undefined, stemcellDigest: digest });
+    return { stemcell, releases: [], content, files: [] };
+  }
+  const { source, record } = await fetchStemcell(model.stemcell, stage, signal, place);
+  const own = micro.cloudProperties['stemcell'];
+  const stemcell = stemcellOf(source);
+  const content = microContent({
+    ...common,
+    applySpec: parseApplySpec(source.applySpec, basename(record.path)),
+    stemcellDigest: source.digest,
+  });
+  return {
+    stemcell: {
+      ...stemcell,
+      cloudProperties: {
+        ...stemcell.cloudProperties,
+        ...(own !== undefined && isJsonObject(own) ? own : {}),
+      },
+    },
+    releases: [],
+    content,
+    files: [record],
+  };
+}
+
+async function fetchStemcell(
+  ref: ArtifactRef,
+  stage: StageScope,
+  signal: AbortSignal,
+  place: Workplace,
+): Promise<{ readonly source: UnpackedStemcell; readonly record: ArtifactRecord }> {
+  const fetched = await fetchWithStep(ref, 'Downloading stemcell', stage, signal, place.cacheDir);
+  const source = await stage.step('Validating stemcell', async () => {
+    await mkdir(join(place.workDir, 'stemcell'), { mode: 0o700 });
+    return openStemcell(fetched.path, {
+      workDir: join(place.workDir, 'stemcell'),
+      signal,
+      ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
+    });
+  });
+  return { source, record: await recordOf(ref, fetched.path, source.digest) };
+}
+
+function stemcellOf(source: UnpackedStemcell): OpenedStemcell {
+  const { manifest } = source;
+  return {
+    name: manifest.name,
+    version: manifest.version,
+    apiVersion: manifest.apiVersion,
+    digest: source.digest,
+    cloudProperties: manifest.cloudProperties,
+    imagePath: async () => source.imagePath,
+  };
 }
 
 /** A step of its own for what is downloaded; a file that is there already is just opened. */

@@ -26,7 +26,7 @@ export interface CreateEnvRequest {
 export async function createEnv(request: CreateEnvRequest): Promise<'deployed' | 'unchanged'> {
   const { context, paths, inputs, flags, dependencies } = request;
   for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
-  const model = await loadModel(request.evaluated, request.manifest, context);
+  const model = await loadModel(request.evaluated, request.manifest, context, inputs);
   const environment = await Environment.open(paths, 'create-env', context, {
     manifest: resolve(context.cwd, request.manifest),
     name: model.name,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '@microbosh/errors';
-import type { DeploymentModel, DiskRecord } from '@microbosh/spec';
+import type { ApplySpec, DeploymentModel, DiskRecord } from '@microbosh/spec';
 import type { EventBus } from '../events/event-bus.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
 import type { CompiledPackages, InstanceContent, OpenedStemcell } from '../ports/instance-content.ts';
@@ -74,7 +74,7 @@ export class DeployRun {
   #newDisk: string | undefined;
   /** By this run. */
   readonly detachedDisks = new Set<string>();
-  prepared: PreparedInstance | undefined;
+  prepared: ApplySpec | undefined;
 
   constructor(options: DeployRunOptions) {
     this.#inputs = options.inputs;
@@ -167,20 +167,4 @@ export class DeployRun {
   async pause(ms: number): Promise<void> {
     await sleep(ms, undefined, { signal: this.signal });
   }
-}
-
-export interface PreparedInstance {
-  readonly archive: { readonly blobstore_id: string; readonly sha1: string };
-  readonly jobs: readonly { readonly name: string; readonly version: string }[];
-  readonly packages: Readonly<
-    Record<
-      string,
-      {
-        readonly name: string;
-        readonly version: string;
-        readonly blobstore_id: string;
-        readonly sha1: string;
-      }
-    >
-  >;
 }

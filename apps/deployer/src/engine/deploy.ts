@@ -49,7 +49,7 @@ export async function validateDeployment(
   const { own } = environment.store.current;
   return context.events.stage('validating', async (stage) => {
     await stage.step('Validating cpi release', () => dependencies.checkCloud(model.cloud));
-    const address = instanceAddress(model.networks);
+    const address = model.micro?.clientServicesIp ?? instanceAddress(model.networks);
     const access = await stage.step('Validating deployment manifest', () =>
       agentAccess(model, address, own.agent, dependencies.now()),
     );
@@ -57,7 +57,10 @@ export async function validateDeployment(
     const artifacts = await dependencies.openArtifacts(model, own.instance_id, stage, context.signal);
     try {
       const rendered = await stage.step('Validating job templates', () =>
-        artifacts.content.render(address ?? ''),
+        // What a stemcell has baked in is rendered when its agent is there.
+        artifacts.content.baked === undefined
+          ? artifacts.content.render(address ?? '')
+          : Promise.resolve({ digest: artifacts.content.baked.digest }),
       );
       const applied = digestOf({
         name: model.name,
@@ -111,10 +114,14 @@ function desiredEnvironment(
   };
 }
 
-export function deployedDigest(model: DeploymentModel, artifacts: Pick<OpenedArtifacts, 'files'>): string {
+export function deployedDigest(
+  model: DeploymentModel,
+  artifacts: Pick<OpenedArtifacts, 'files' | 'stemcell'>,
+): string {
   return digestOf({
     manifest: model.manifestSha,
     artifacts: artifacts.files.map(({ url, digest }) => [url, digest]),
+    ...(artifacts.stemcell.existing === undefined ? {} : { image: artifacts.stemcell.existing }),
   });
 }
 

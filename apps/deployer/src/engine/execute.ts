@@ -30,10 +30,14 @@ import {
 
 /** Carries out a plan of a deploy. Stemcells are handled outside of the stage, as the original shows it. */
 export async function executeDeploy(run: DeployRun, steps: readonly Step[], deployed: string): Promise<void> {
-  const { name, version } = run.inputs.stemcell;
-  await run.events.step(`Uploading stemcell '${name}/${version}'`, async (step) => {
+  const { name, version, existing } = run.inputs.stemcell;
+  const title =
+    existing === undefined
+      ? `Uploading stemcell '${name}/${version}'`
+      : `Using existing stemcell '${existing}'`;
+  await run.events.step(title, async (step) => {
     if (steps.some((candidate) => candidate.kind === 'create-stemcell')) await createStemcell(run, step);
-    else step.skip('Stemcell already uploaded');
+    else step.skip(existing === undefined ? 'Stemcell already uploaded' : 'Already on record');
   });
   const inStage = steps.filter((step) => step.kind !== 'create-stemcell' && step.kind !== 'delete-stemcell');
   // From here on a run that fails must not count as deployed; mere cleaning up does not touch what is deployed.

@@ -35,7 +35,7 @@ export interface DeployPlan {
 export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
   const { context, paths, inputs, flags, dependencies } = request;
   for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
-  const model = await loadModel(request.evaluated, request.manifest, context);
+  const model = await loadModel(request.evaluated, request.manifest, context, inputs);
   const environment = await Environment.open(paths, 'plan', context, {
     manifest: resolve(context.cwd, request.manifest),
     name: model.name,

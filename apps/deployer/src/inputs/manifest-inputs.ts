@@ -1,7 +1,13 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { OperationalError, errorCode, messageOf } from '@microbosh/errors';
-import { evaluateManifest, parseYaml, splitAssignment, toJson } from '@microbosh/spec/documents';
+import {
+  evaluateManifest,
+  isMicroManifest,
+  parseYaml,
+  splitAssignment,
+  toJson,
+} from '@microbosh/spec/documents';
 import type { EvaluateManifestInput, EvaluatedManifest, VarsStorePort } from '@microbosh/spec/documents';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { listOption, textOption } from '../cli/context.ts';
@@ -52,7 +58,7 @@ export async function readManifestInputs(
   inputs: RememberedInputs,
   context: Pick<CommandContext, 'cwd' | 'env' | 'readStdin'>,
 ): Promise<EvaluateManifestInput> {
-  const [text, ops, files, contents] = await Promise.all([
+  const [read, ops, files, contents] = await Promise.all([
     manifestPath === '-'
       ? context.readStdin()
       : readInput(resolve(context.cwd, manifestPath), 'manifest', manifestPath),
@@ -67,9 +73,12 @@ export async function readManifestInputs(
       }),
     ),
   ]);
+  const micro = isMicroManifest(read);
+  const text = micro && read.includes('<%') ? await evaluateErb(read, manifestPath) : read;
   return {
     text,
     file: manifestPath,
+    ...(micro ? { dialect: 'psych' as const } : {}),
     ops,
     variables: {
       prefixes: inputs.varsEnv,
@@ -80,6 +89,19 @@ export async function readManifestInputs(
     },
     ...(inputs.varsStore === undefined ? {} : { varsStore: varsStoreFile(inputs.varsStore) }),
   };
+}
+
+/** `micro_bosh.yml` is a template; it is evaluated where it can reach neither files nor the environment. */
+async function evaluateErb(text: string, file: string): Promise<string> {
+  const { applySpecEvaluationContext, startRenderer } = await import('@microbosh/ruby-templates');
+  const renderer = await startRenderer({ workers: 1 });
+  try {
+    const context = applySpecEvaluationContext('micro', {});
+    const [rendered] = await renderer.render([{ context, template: text, path: file }]);
+    return rendered?.toString() ?? '';
+  } finally {
+    await renderer.close();
+  }
 }
 
 /** The store is the only record of generated values: replaced atomically, mode 0600. */

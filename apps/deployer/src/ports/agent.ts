@@ -32,6 +32,8 @@ export interface AgentSession {
   explain(error: unknown): AgentTrouble;
   getState(signal: AbortSignal): Promise<InstanceState>;
   apply(spec: ApplySpec, signal: AbortSignal): Promise<void>;
+  /** The spec baked into a micro stemcell. */
+  releaseApplySpec(signal: AbortSignal): Promise<JsonObject>;
   runScript(name: string, signal: AbortSignal): Promise<void>;
   drain(signal: AbortSignal): Promise<void>;
   start(signal: AbortSignal): Promise<void>;

@@ -1,5 +1,6 @@
 import type { JsonObject } from '@microbosh/errors';
-import type { JobTemplateRef } from '@microbosh/spec';
+import type { ApplySpec, JobTemplateRef } from '@microbosh/spec';
+import type { AgentSession } from './agent.ts';
 
 /** A package of the instance, in an order in which dependencies come first. */
 export interface InstancePackage {
@@ -28,6 +29,15 @@ export interface InstanceContent {
   readonly packages: readonly InstancePackage[];
   /** Renders for the address of the VM. Rendered once; asking again is free. */
   render(address: string): Promise<RenderedTemplates>;
+  /** Micro: jobs and packages are on the stemcell; what is rendered is known only when its agent answers. */
+  readonly baked?: BakedContent;
+}
+
+export interface BakedContent {
+  /** Same for the same spec and the same changes of it. */
+  readonly digest: string;
+  /** Fetches the templates from the VM, renders them, stores the result there: the spec to apply. */
+  prepare(agent: AgentSession, signal: AbortSignal): Promise<ApplySpec>;
 }
 
 /** Packages compiled on earlier VMs. */
@@ -44,6 +54,8 @@ export interface OpenedStemcell {
   /** sha256 of the tarball. */
   readonly digest: string;
   readonly cloudProperties: JsonObject | null;
+  /** CID of an image that is in the cloud already; it is used and never deleted. */
+  readonly existing?: string;
   /** The unpacked `image`. */
   imagePath(): Promise<string>;
 }

@@ -59,6 +59,9 @@ export const rememberedInputs = Type.Object({
   varsEnv: Type.Array(text),
   varsStore: Type.Optional(text),
   opsFile: Type.Array(text),
+  /** Of a micro deployment, where the manifest does not name it: a URL, or `image:` and an id. */
+  stemcell: Type.Optional(text),
+  stemcellSha1: Type.Optional(text),
 });
 
 /** Where an environment of the micro plug-in came from. */
@@ -126,6 +129,8 @@ export const ownStateSchema = Type.Object({
   leftover_vms: Type.Array(text),
   /** Digest of the tarball that a stemcell in the cloud was made from, by CID. */
   stemcell_digests: Type.Record(Type.String(), text),
+  /** CIDs of images that were there before: used, never deleted. */
+  adopted_stemcells: Type.Optional(Type.Array(text)),
   disk_roles: Type.Record(Type.String(), diskRole),
   artifacts: Type.Array(artifactRecord),
   /** Digest of stemcell, releases and manifest of the last deploy that went through. */

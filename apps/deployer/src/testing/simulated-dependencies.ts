@@ -119,6 +119,7 @@ export function simulatedAgent(call: (method: string, args?: JsonObject) => Prom
     explain: (error) => ({ kind: 'refused', text: String(error), hopeless: false }),
     getState: async () => ({ jobState: textOf(await call('get_state')), raw: {} }),
     apply: (spec) => done('apply', { digest: digestOf(spec) }),
+    releaseApplySpec: async () => ({}),
     runScript: (name) => done('run_script', { name }),
     drain: () => done('drain'),
     start: () => done('start'),

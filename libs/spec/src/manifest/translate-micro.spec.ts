@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { adaptMicroApplySpec } from '../adapt-micro-spec.ts';
+import { isMicroManifest } from './is-micro-manifest.ts';
 import { ManifestInvalid } from './manifest-problem.ts';
 import {
   microReferencedFiles,
@@ -166,6 +167,29 @@ describe('micro_bosh.yml', () => {
   ])('refuses %s', (text, wanted) => {
     expect(() => translate(text)).toThrow(ManifestInvalid);
     expect(() => translate(text)).toThrow(wanted);
+  });
+
+  it.each([
+    ['name: m\ncloud:\n  plugin: aws\n', true],
+    ['{name: m, cloud: {plugin: aws}}', true],
+    ['name: m\ncloud_provider: {plugin: local}\ncloud: x\n', false],
+    ['name: m\ninstance_groups: []\ntags:\n  cloud: x\n', false],
+    ['name: m\nproperties:\n  cloud: x\n', false],
+  ])('is told apart from a manifest for create-env: %j', (text, expected) => {
+    expect(isMicroManifest(text)).toBe(expected);
+  });
+
+  it('takes the image that the command names before that of the manifest', () => {
+    const { model } = translateMicroManifest(
+      parseMicroManifest(
+        '{name: m, cloud: {plugin: aws}, resources: {cloud_properties: {image_id: ami-1}}}',
+        'm.yml',
+      ),
+      { file: 'm.yml', manifestDirectory: '/d', homeDirectory: '/h', image: 'ami-2' },
+    );
+
+    expect(model.micro?.imageId).toBe('ami-2');
+    expect(model.stemcell.url).toBe('');
   });
 
   it('refuses duplicate keys, as the original does', () => {

@@ -18,6 +18,8 @@ export interface TranslateMicroOptions extends PathContext {
   readonly file: string;
   /** What the command names; absent: the image of `resources.cloud_properties.image_id`. */
   readonly stemcell?: ArtifactRef;
+  /** Image in the cloud that the command names; wins over that of the manifest. */
+  readonly image?: string;
   /** Contents of the files that `microReferencedFiles` named, by absolute path. */
   readonly files?: ReadonlyMap<string, string>;
   readonly strict?: boolean;
@@ -60,7 +62,10 @@ export function translateMicroManifest(
   const network = mapAt(merged, 'network');
   const resources = mapAt(merged, 'resources');
   const cloudProperties = mapAt(mapAt(merged, 'cloud'), 'properties');
-  const micro = readMicroModel(merged, plugin, network, cloudProperties);
+  const micro = {
+    ...readMicroModel(merged, plugin, network, cloudProperties),
+    ...(options.image === undefined ? {} : { imageId: options.image }),
+  };
   const sshTunnel = readTunnel(cursor, plugin, cloudProperties, micro.clientServicesIp, options);
   const mbus = readMbus(cursor, cloudProperties, micro.clientServicesIp);
   const disk = resources['persistent_disk'];
@@ -111,7 +116,7 @@ function readPlugin(root: DocumentCursor): MicroPlugin {
   if (plugin === '') cursor.fail('cloud.plugin must be provided');
   else
     cursor.fail(
-      `cloud.plugin '${plugin}' must be one of ${microPlugins.join(', ')}`,
+      `Could not find Provider Plugin: ${plugin} (cloud.plugin must be one of ${microPlugins.join(', ')})`,
       suggest(plugin, microPlugins),
     );
   return 'local';

@@ -4,7 +4,7 @@ import type { ReadinessCheck } from '@microbosh/spec';
 import { messageChain } from '@microbosh/errors';
 import { randomUUID } from 'node:crypto';
 import { InstanceNotRunning, ServiceNotReady } from '../../errors.ts';
-import type { StageScope } from '../../events/event-bus.ts';
+import type { StageScope, StepScope } from '../../events/event-bus.ts';
 import type { AgentSession, CompiledPackageRef } from '../../ports/agent.ts';
 import type { InstancePackage } from '../../ports/instance-content.ts';
 import type { DeployRun } from '../deploy-run.ts';
@@ -18,6 +18,11 @@ export async function prepareInstance(
 ): Promise<void> {
   const agent = await run.agent();
   const { inputs } = run;
+  const { baked } = inputs.content;
+  if (baked !== undefined) {
+    run.prepared = await stage.step('Rendering job templates', () => baked.prepare(agent, run.uninterrupted));
+    return;
+  }
   if (initialApply) {
     await run.effects.change('agent:apply', { initial: true }, async () => {
       await agent.apply(buildInitialApplySpec(inputs.model), run.uninterrupted);
@@ -34,7 +39,12 @@ export async function prepareInstance(
     run.effects.throwIfCancelled();
     done.set(pkg.name, await preparePackage(run, agent, pkg, done, stage));
   }
-  run.prepared = { ...rendered, packages: Object.fromEntries(done) };
+  run.prepared = buildApplySpec(inputs.model, {
+    networks: inputs.model.networks,
+    templates: rendered.jobs,
+    packages: Object.fromEntries(done),
+    renderedTemplates: rendered.archive,
+  });
 }
 
 async function preparePackage(
@@ -102,15 +112,9 @@ export async function updateInstance(run: DeployRun, stage: StageScope): Promise
   if (prepared === undefined) throw new Error('the instance was not prepared');
   const agent = await run.agent();
   await stage.step(`Updating instance '${run.group}/0'`, async () => {
-    const spec = buildApplySpec(run.inputs.model, {
-      networks: run.inputs.model.networks,
-      templates: prepared.jobs,
-      packages: prepared.packages,
-      renderedTemplates: prepared.archive,
-    });
     await run.effects.change('agent:apply', { digest: run.inputs.applied }, async () => {
       await agent.stop(run.uninterrupted);
-      await agent.apply(spec, run.uninterrupted);
+      await agent.apply(prepared, run.uninterrupted);
       await agent.runScript('pre-start', run.uninterrupted);
       await agent.start(run.uninterrupted);
     });
@@ -224,7 +228,26 @@ export async function deleteStemcell(
   scope: StageScope,
 ): Promise<void> {
   if (stemcellCid === '') throw new Error('a stemcell without CID is never deleted');
-  await scope.step(`Deleting ${wording} '${stemcellCid}'`, async (step) => {
+  const adopted = run.state.own.adopted_stemcells ?? [];
+  const isAdopted = adopted.includes(stemcellCid);
+  const title = `${isAdopted ? 'Preserving' : 'Deleting'} ${wording} '${stemcellCid}'`;
+  await scope.step(title, async (step) => {
+    if (isAdopted) step.skip('It was in the cloud before');
+    else await deleteFromCloud(step);
+    const record = run.state.stemcells?.find((stemcell) => stemcell.cid === stemcellCid);
+    const digests = { ...run.state.own.stemcell_digests };
+    delete digests[stemcellCid];
+    await run.store.update({
+      stemcells: (run.state.stemcells ?? []).filter((stemcell) => stemcell.cid !== stemcellCid),
+      ...(record?.id === run.state.current_stemcell_id ? { current_stemcell_id: '' } : {}),
+      own: {
+        stemcell_digests: digests,
+        ...(isAdopted ? { adopted_stemcells: adopted.filter((cid) => cid !== stemcellCid) } : {}),
+      },
+    });
+  });
+
+  async function deleteFromCloud(step: StepScope): Promise<void> {
     await run.effects.change('delete_stemcell', { stemcell_cid: stemcellCid }, async (context) => {
       try {
         await run.cloud.deleteStemcell(context, stemcellCid);
@@ -233,13 +256,5 @@ export async function deleteStemcell(
         step.skip('Stemcell not found');
       }
     });
-    const record = run.state.stemcells?.find((stemcell) => stemcell.cid === stemcellCid);
-    const digests = { ...run.state.own.stemcell_digests };
-    delete digests[stemcellCid];
-    await run.store.update({
-      stemcells: (run.state.stemcells ?? []).filter((stemcell) => stemcell.cid !== stemcellCid),
-      ...(record?.id === run.state.current_stemcell_id ? { current_stemcell_id: '' } : {}),
-      own: { stemcell_digests: digests },
-    });
-  });
+  }
 }

@@ -17,6 +17,13 @@ export async function createStemcell(run: DeployRun, step: StepScope): Promise<v
     api_version: stemcell.apiVersion,
     digest: stemcell.digest,
   };
+  const { existing } = stemcell;
+  if (existing !== undefined) {
+    const change = recordStemcell(run.store, existing, args);
+    const adopted = new Set(run.state.own.adopted_stemcells).add(existing);
+    await run.store.update({ ...change, own: { ...change.own, adopted_stemcells: [...adopted] } });
+    return;
+  }
   step.progress({ message: 'unpacking' });
   const image = await stemcell.imagePath();
   await run.effects.create(
