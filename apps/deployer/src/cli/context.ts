@@ -1,5 +1,6 @@
 import type { SecretRegister } from '@microbosh/host';
 import type { Console } from '../output/console.ts';
+import type { RegistryChoice } from '../access/registry-use.ts';
 import type { EventBus } from '../events/event-bus.ts';
 
 /** Switches that every command has. */
@@ -48,6 +49,13 @@ export function textOption(options: CommandOptions, name: string): string | unde
 
 export function flagOption(options: CommandOptions, name: string): boolean {
   return options[name] === true;
+}
+
+/** `--registry` and `--no-registry`. */
+export function registryOption(options: CommandOptions): RegistryChoice {
+  const said = options['registry'];
+  if (said === undefined) return 'unsaid';
+  return said === false ? 'unwanted' : 'wanted';
 }
 
 export function listOption(options: CommandOptions, name: string): readonly string[] {

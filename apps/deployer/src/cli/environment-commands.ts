@@ -12,13 +12,22 @@ const recreate: readonly OptionDeclaration[] = [
   { flags: '--recreate-persistent-disks', summary: 'move the data to a new persistent disk' },
 ];
 
+const registry: readonly OptionDeclaration[] = [
+  { flags: '--registry', summary: 'deliver the settings of the VM by a registry' },
+  {
+    flags: '--no-registry',
+    summary:
+      'deliver them in the user data (default for CPI and stemcell of API version 2, unless configured)',
+  },
+];
+
 /** Commands that work on one environment. */
 export function declareEnvironmentCommands(program: Command, dispatch: Dispatch): void {
   declareCommand(program, dispatch, {
     usage: 'create-env <manifest>',
     aliases: ['deploy'],
     summary: 'create the VM of a manifest, or converge it',
-    options: [stateOption, ...variableOptions, ...recreate, skipDrain, packageDir],
+    options: [stateOption, ...variableOptions, ...recreate, skipDrain, ...registry, packageDir],
     load: () => import('../commands/create-env.ts'),
   });
   declareCommand(program, dispatch, {
@@ -66,12 +75,13 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
   declareCommand(program, dispatch, {
     usage: 'recreate <manifest>',
     summary: 'make a new VM for the same deployment; the persistent disk stays',
-    options: [stateOption, ...variableOptions, skipDrain, packageDir],
+    options: [stateOption, ...variableOptions, skipDrain, ...registry, packageDir],
     load: () => import('../commands/recreate.ts'),
   });
   declareCommand(program, dispatch, {
     usage: 'apply <plan>',
     summary: 'carry out a plan that plan --out wrote, if it still fits',
+    options: registry,
     load: () => import('../commands/apply.ts'),
   });
   declareCommand(program, dispatch, {

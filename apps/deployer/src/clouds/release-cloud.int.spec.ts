@@ -122,7 +122,7 @@ describe('a deploy with a CPI release in another language', () => {
   it('makes what the CPI then knows, asks for info once, and leaves no rendered job behind', async () => {
     const { common, steps, paths } = request();
     const evaluated = await evaluateInputs(manifest, inputs, common.context);
-    const flags = { recreate: false, recreateDisk: false, skipDrain: false };
+    const flags = { recreate: false, recreateDisk: false, skipDrain: false, registry: 'unsaid' } as const;
 
     await createEnv({ ...common, evaluated, flags });
 

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
+import { registryOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { composeDeployer } from '../compose-deployer.ts';
 import { createEnv } from '../engine/create-env.ts';
@@ -11,7 +12,7 @@ import { evaluateInputs } from '../inputs/manifest-inputs.ts';
 export async function run(
   context: CommandContext,
   args: readonly string[],
-  _options: CommandOptions,
+  options: CommandOptions,
 ): Promise<number> {
   const plan = await readPlanDocument(resolve(context.cwd, args[0] ?? ''));
   const paths = pathsOf(plan.manifest, plan.state, context);
@@ -22,7 +23,7 @@ export async function run(
     paths,
     inputs: plan.inputs,
     evaluated,
-    flags: { ...plan.flags, skipDrain: false },
+    flags: { ...plan.flags, skipDrain: false, registry: registryOption(options) },
     dependencies: composeDeployer(context),
     expected: plan,
   });

@@ -1,5 +1,5 @@
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
-import { flagOption, textOption } from '../cli/context.ts';
+import { flagOption, registryOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { pathsOf } from '../environment.ts';
 import { isUnchanged } from '../inputs/unchanged.ts';
@@ -18,6 +18,7 @@ export async function run(
     recreate: flagOption(options, 'recreate'),
     recreateDisk: flagOption(options, 'recreatePersistentDisks'),
     skipDrain: flagOption(options, 'skipDrain'),
+    registry: registryOption(options),
   };
   const paths = pathsOf(manifest, textOption(options, 'state'), context);
   const evaluated = await evaluateInputs(manifest, inputs, context);

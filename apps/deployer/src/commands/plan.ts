@@ -30,7 +30,7 @@ export async function run(
     paths,
     inputs,
     evaluated,
-    flags: { ...flags, skipDrain: false },
+    flags: { ...flags, skipDrain: false, registry: 'unsaid' },
     dependencies: composeDeployer(context),
   });
   const out = textOption(options, 'out');

@@ -44,7 +44,7 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
     await confirm(request, current);
     const session = await Session.open({
       cloud: known.cloud,
-      networks: undefined,
+      delivery: undefined,
       group: current.own.group ?? 'unknown',
       settings: settingsOf(known.cloud, current.own.endpoint?.mbus ?? ''),
       inputs: undefined,

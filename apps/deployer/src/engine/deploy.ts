@@ -6,6 +6,8 @@ import { agentAccess, instanceAddress } from '../access/agent-access.ts';
 import type { AgentAccess } from '../access/agent-access.ts';
 import { startRegistry } from '../access/deploy-registry.ts';
 import type { DeployRegistry } from '../access/deploy-registry.ts';
+import { namesRegistry, usesRegistry, withoutRegistry } from '../access/registry-use.ts';
+import type { RegistryChoice } from '../access/registry-use.ts';
 import type { CommandContext } from '../cli/context.ts';
 import type { Environment } from '../environment.ts';
 import { PersistentDiskLost, PlanOutdated } from '../errors.ts';
@@ -26,6 +28,7 @@ export interface DeployFlags {
   readonly recreate: boolean;
   readonly recreateDisk: boolean;
   readonly skipDrain: boolean;
+  readonly registry: RegistryChoice;
 }
 
 export interface Deployment {
@@ -154,7 +157,14 @@ export class Session {
 
   static async open(options: {
     readonly cloud: DeploymentModel['cloud'];
-    readonly networks: DeploymentModel['networks'] | undefined;
+    /** For a run that may make a VM. */
+    readonly delivery:
+      | {
+          readonly networks: DeploymentModel['networks'];
+          readonly source: DeploymentModel['source'];
+          readonly registry: RegistryChoice;
+        }
+      | undefined;
     readonly group: string;
     readonly settings: JsonObject;
     readonly inputs: DeployInputs | undefined;
@@ -172,9 +182,9 @@ export class Session {
     if (own.endpoint === undefined && vmCid !== '' && fallbackEndpoint !== undefined) {
       await environment.store.update({ own: { endpoint: fallbackEndpoint } });
     }
-    const open = (registry: DeployRegistry | undefined) =>
+    const open = (registry: DeployRegistry | undefined, described = options.cloud) =>
       dependencies.openCloud(
-        options.cloud,
+        described,
         { agent: options.settings, registry: registry?.access },
         environment.store,
         context,
@@ -191,19 +201,32 @@ export class Session {
         stemcellApiVersion: options.stemcellApiVersion,
       });
     let registry: DeployRegistry | undefined;
-    const { networks } = options;
-    if (networks !== undefined && !namesRegistry(options.cloud) && cloud.hostAddress !== undefined) {
-      const address = await cloud.hostAddress(effectsOf(cloud).context(), networks);
-      if (address !== undefined) {
-        try {
+    const { delivery } = options;
+    if (delivery !== undefined) {
+      try {
+        const callContext = effectsOf(first).context();
+        const { api_version: cpiApiVersion } = await first.info(callContext);
+        const uses = usesRegistry({
+          choice: delivery.registry,
+          source: delivery.source,
+          cloud: options.cloud,
+          stemcellApiVersion: options.stemcellApiVersion,
+          cpiApiVersion,
+        });
+        const named = namesRegistry(options.cloud);
+        if (!uses && named) cloud = await open(undefined, withoutRegistry(options.cloud));
+        const address =
+          uses && !named ? await first.hostAddress?.(callContext, delivery.networks) : undefined;
+        if (address !== undefined) {
           registry = await context.events.step('Starting registry', () =>
             startRegistry(environment.store, address),
           );
           cloud = await open(registry);
-        } catch (error) {
-          await first.dispose?.();
-          throw error;
         }
+      } catch (error) {
+        await registry?.close();
+        await first.dispose?.();
+        throw error;
       }
     }
     const run = new DeployRun({
@@ -229,12 +252,6 @@ export class Session {
     await this.#registry?.close();
     for (const cloud of this.#clouds) await cloud.dispose?.();
   }
-}
-
-/** `cloud_provider.properties.registry` names one that is already there. */
-function namesRegistry(cloud: DeploymentModel['cloud']): boolean {
-  const registry = cloud.properties['registry'];
-  return isJsonObject(registry) && typeof registry['endpoint'] === 'string';
 }
 
 /** What the CPI merges into the VM's settings: the manifest's own, and what it leaves out. */
@@ -304,7 +321,7 @@ export async function deploy(
   });
   const session = await Session.open({
     cloud: model.cloud,
-    networks: model.networks,
+    delivery: { networks: model.networks, source: model.source, registry: flags.registry },
     group: model.group.name,
     settings: settingsOf(model.cloud, access.settingsMbus),
     inputs,

@@ -21,7 +21,7 @@ export async function findDrift(request: DriftRequest): Promise<readonly string[
     const known = await knownCloud(request, current);
     const session = await Session.open({
       cloud: known.cloud,
-      networks: undefined,
+      delivery: undefined,
       group: current.own.group ?? 'unknown',
       settings: settingsOf(known.cloud, current.own.endpoint?.mbus ?? ''),
       inputs: undefined,

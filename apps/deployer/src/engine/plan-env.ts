@@ -45,7 +45,7 @@ export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
     try {
       const session = await Session.open({
         cloud: model.cloud,
-        networks: undefined,
+        delivery: undefined,
         group: model.group.name,
         settings: settingsOf(model.cloud, deployment.access.settingsMbus),
         inputs: deployment.inputs,

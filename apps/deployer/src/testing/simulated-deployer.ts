@@ -29,7 +29,7 @@ if (job.action === 'delete') {
   await deleteEnv({ ...common, keepDisk: false, skipDrain: false });
 } else {
   const evaluated = await evaluateInputs(job.manifest, inputs, context);
-  const flags = { recreate: false, recreateDisk: false, skipDrain: false };
+  const flags = { recreate: false, recreateDisk: false, skipDrain: false, registry: 'unsaid' } as const;
   if (job.action !== 'plan') {
     process.stdout.write(`${await createEnv({ ...common, evaluated, flags })}\n`);
   }

@@ -1,0 +1,50 @@
+import { isJsonObject } from '@microbosh/errors';
+import type { DeploymentModel } from '@microbosh/spec';
+import { ManifestUnsupported } from '../errors.ts';
+
+/** `--registry`, `--no-registry`, or neither. */
+export type RegistryChoice = 'wanted' | 'unwanted' | 'unsaid';
+
+/** From this version on an agent finds its settings in the user data, and a CPI knows to put them there. */
+const settingsInUserData = 2;
+
+/**
+ * Whether VMs get their settings from a registry. They do unless the operator says otherwise, or a manifest of create-env
+ * configures none and both sides can do without, as in create-env itself.
+ */
+export function usesRegistry(about: {
+  readonly choice: RegistryChoice;
+  readonly source: DeploymentModel['source'];
+  readonly cloud: DeploymentModel['cloud'];
+  readonly stemcellApiVersion: number;
+  readonly cpiApiVersion: number;
+}): boolean {
+  const { choice, source, cloud, stemcellApiVersion, cpiApiVersion } = about;
+  const canDoWithout = Math.min(stemcellApiVersion, cpiApiVersion) >= settingsInUserData;
+  if (choice === 'unwanted') {
+    if (canDoWithout) return false;
+    throw new ManifestUnsupported(
+      `--no-registry needs a CPI and a stemcell of API version ${settingsInUserData}; here they are of ${cpiApiVersion} and ${stemcellApiVersion}`,
+      {
+        details: { cpiApiVersion, stemcellApiVersion },
+        advice: 'Leave the option out, or use a newer stemcell.',
+      },
+    );
+  }
+  if (choice === 'wanted' || source === 'micro' || !canDoWithout) return true;
+  return cloud.sshTunnel !== undefined || namesRegistry(cloud);
+}
+
+/** `cloud_provider.properties.registry` names one that is already there. */
+export function namesRegistry({ properties }: Pick<DeploymentModel['cloud'], 'properties'>): boolean {
+  const registry = properties['registry'];
+  return isJsonObject(registry) && typeof registry['endpoint'] === 'string';
+}
+
+/** The cloud as a CPI without a registry is to see it. */
+export function withoutRegistry<C extends DeploymentModel['cloud']>(cloud: C): C {
+  const properties = Object.fromEntries(
+    Object.entries(cloud.properties).filter(([name]) => name !== 'registry'),
+  );
+  return { ...cloud, properties };
+}
