@@ -98,6 +98,7 @@ single('registry release', ['packaging/releases/microbosh-registry/build'], 2 * 
 if (quick) {
   vitest('e2e', 5 * minute, ['e2e/quick/']);
 } else {
+  single('cpi release', ['packaging/releases/microbosh-cpi/build'], 2 * minute);
   vitest('int', 20 * minute);
   vitest('e2e', 25 * minute);
 }
