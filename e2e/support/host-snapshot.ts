@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { run } from './commands.ts';
 
@@ -41,20 +42,23 @@ function processes(mark: string): string[] {
   return found;
 }
 
-function cgroups(): string[] {
+/** Groups of the VMs below the root folder, and those that a systemd would make had it left its own. */
+function cgroups(mark: string): string[] {
+  const own = `microbosh-${createHash('sha256').update(mark).digest('hex').slice(0, 8)}-`;
   const found: string[] = [];
   const walk = (path: string, depth: number): void => {
     if (depth > 4) return;
     for (const entry of readdirSync(path, { withFileTypes: true })) {
       if (!entry.isDirectory()) continue;
-      if (entry.name.includes('microbosh')) found.push(`${path}/${entry.name}`);
+      const isSystemds = depth < 2 && ['init.scope', 'system.slice'].includes(entry.name);
+      if (entry.name.startsWith(own) || isSystemds) found.push(`${path}/${entry.name}`);
       walk(`${path}/${entry.name}`, depth + 1);
     }
   };
   try {
     walk('/sys/fs/cgroup', 0);
   } catch {
-    // no cgroup file system here
+    // no cgroup file system here, or a group of someone else went meanwhile
   }
   return found.sort();
 }
@@ -68,8 +72,7 @@ async function ownLinks(mark: string): Promise<string[]> {
 
 /**
  * What belongs to VMs whose root folder is `mark`: it stands in the mounts, in the backing file of loop devices, in the
- * alias of network devices, and in the environment or mounts of every process. Rules, namespaces and control groups are
- * compared as a whole.
+ * alias of network devices, and in the environment or mounts of every process. Rules and namespaces are compared as a whole.
  */
 export async function hostSnapshot(mark: string): Promise<HostSnapshot> {
   const [loops, links, namespaces, iptables, nft] = await Promise.all([
@@ -88,6 +91,6 @@ export async function hostSnapshot(mark: string): Promise<HostSnapshot> {
     namespaces: namespaces.sort(),
     processes: processes(mark),
     firewall: [...rules(iptables), ...nft],
-    cgroups: cgroups(),
+    cgroups: cgroups(mark),
   };
 }

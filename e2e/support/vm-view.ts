@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { succeed } from './commands.ts';
 import type { Example } from './example.ts';
 
 /** A VM of the local provider seen from outside, through /proc: the processes of its PID namespace. */
@@ -44,6 +45,16 @@ export class VmView {
     const matching = [...this.processes()].filter(([, command]) => command.includes(text));
     if (matching.length !== 1) throw new Error(`${matching.length} processes run '${text}'`);
     return (matching[0] as [number, string])[0];
+  }
+
+  /** Runs a shell script as root in all namespaces of the VM; answers its output without the last newline. */
+  async run(script: string): Promise<string> {
+    const namespaces = ['--mount', '--pid', '--net', '--uts', '--ipc', '--cgroup'];
+    const { stdout } = await succeed(
+      ['nsenter', '--target', String(this.initPid), ...namespaces, 'sh', '-c', script],
+      { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }, timeoutMs: 60_000 },
+    );
+    return stdout.trimEnd();
   }
 
   /** Device that is mounted at a path inside the VM. */

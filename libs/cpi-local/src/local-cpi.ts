@@ -32,15 +32,15 @@ import { readLocalConfig } from './local-config.ts';
 import type { LocalConfig } from './local-config.ts';
 import { LocalHostUnfit } from './local-errors.ts';
 import { LoopDevices } from './loop-devices.ts';
-import { mountsOf } from './mounts.ts';
+import { mountsOf, removeTree } from './mounts.ts';
 import { planBridges, planNetworks } from './network-plan.ts';
 import { identifyProcess, isAlive } from './processes.ts';
 import type { ProcessIdentity } from './processes.ts';
 import { openStore } from './records.ts';
 import type { DiskRecord, Store, VmRecord } from './records.ts';
-import { installFile, makeRootDirectory, writeIdentity } from './root-directory.ts';
+import { copyDirectory, installFile, makeRootDirectory, writeIdentity } from './root-directory.ts';
 import { agentWrapper, initScript } from './vm-scripts.ts';
-import { VmProcesses } from './vm-process.ts';
+import { overlayPaths, VmProcesses } from './vm-process.ts';
 import type { AttachedDevice } from './vm-process.ts';
 
 /** MiB of the ephemeral disk when cloud_properties name none. */
@@ -135,8 +135,8 @@ export class LocalCpi implements Cpi, CpiExtensions {
 
   async deleteStemcell(context: CallContext, stemcellCid: string): Promise<void> {
     await this.#locked(context, async () => {
-      const used = (await this.#store.vms.list()).filter((vm) => vm.stemcellCid === stemcellCid);
-      const [vm] = used.filter(({ state }) => state === 'created');
+      // Also one that could not be removed yet: its root file system lies over the stemcell's.
+      const vm = (await this.#store.vms.list()).find((each) => each.stemcellCid === stemcellCid);
       if (vm !== undefined) throw new CloudError(`Stemcell '${stemcellCid}' is in use by VM '${vm.cid}'`);
       if ((await this.#store.stemcells.find(stemcellCid)) !== undefined)
         await this.#store.stemcells.remove(stemcellCid);
@@ -225,14 +225,20 @@ export class LocalCpi implements Cpi, CpiExtensions {
     const directory = this.#store.vms.pathOf(vm.cid);
     const root = join(directory, 'root');
     const files = join(this.#store.stemcells.pathOf(vm.stemcellCid), 'files');
-    if (kind === 'host-rootfs') {
-      await mkdir(join(directory, 'usr-upper'), { recursive: true, mode: 0o755 });
-      await mkdir(join(directory, 'usr-work'), { recursive: true });
-    }
+    const { upper, work } = overlayPaths(directory, kind);
     await mkdir(root, { recursive: true, mode: 0o755 });
-    const copy = ['cp', '--archive', '--reflink=auto', `${files}/.`, root] as const;
-    await this.#runner.run(copy, { timeoutMs: 600_000, ...(signal && { signal }) });
-    await writeIdentity(root, vm.hostname, vm.dns);
+    await mkdir(upper, { recursive: true, mode: 0o755 });
+    await mkdir(work, { recursive: true });
+    // A full stemcell is shared by its VMs, read-only. Where its file system cannot carry that, each has a copy.
+    const overlaid = kind === 'rootfs' && (await this.#canOverlay(files, upper, work, root));
+    if (!overlaid) {
+      if (kind === 'rootfs') for (const unused of [upper, work]) await removeTree(unused);
+      const copy = ['cp', '--archive', '--reflink=auto', `${files}/.`, root] as const;
+      await this.#runner.run(copy, { timeoutMs: 600_000, ...(signal && { signal }) });
+    }
+    const changes = overlaid ? upper : root;
+    if (overlaid) for (const path of ['.', 'etc', 'var/vcap/bosh']) await copyDirectory(files, upper, path);
+    await writeIdentity(changes, vm.hostname, vm.dns);
 
     const settings: AgentSettings & JsonObject = {
       ...this.#config.agent,
@@ -247,12 +253,34 @@ export class LocalCpi implements Cpi, CpiExtensions {
       env,
     };
     const userData = await this.#deliverSettings(vm, settings, signal);
-    const bosh = join(root, 'var/vcap/bosh');
+    const bosh = join(changes, 'var/vcap/bosh');
     await mkdir(bosh, { recursive: true });
     await writeFile(join(bosh, 'user-data.json'), JSON.stringify(userData), { mode: 0o600 });
     await writeFile(join(bosh, 'agent.json'), `${JSON.stringify(agentConfig(kind), null, 2)}\n`, {
       mode: 0o644,
     });
+  }
+
+  /** Asks the kernel, in a mount namespace that ends with the question. */
+  async #canOverlay(lower: string, upper: string, work: string, target: string): Promise<boolean> {
+    const option = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    const { exitCode } = await this.#runner.run(
+      [
+        'unshare',
+        '--mount',
+        '--propagation',
+        'private',
+        'mount',
+        '-t',
+        'overlay',
+        'overlay',
+        '-o',
+        option,
+        target,
+      ],
+      { okExitCodes: [0, 1, 32], timeoutMs: 20_000 },
+    );
+    return exitCode === 0;
   }
 
   /** Settings go to the registry; without one they are the user data themselves. */
@@ -281,11 +309,15 @@ export class LocalCpi implements Cpi, CpiExtensions {
   ): Promise<ProcessIdentity> {
     const devices: AttachedDevice[] = [];
     for (const disk of await this.#disksOf(vm.cid)) devices.push(await this.#attachLoop(disk));
+    const directory = this.#store.vms.pathOf(vm.cid);
+    const stemcell = this.#store.stemcells.pathOf(vm.stemcellCid);
     return this.#vms.start({
       cid: vm.cid,
-      directory: this.#store.vms.pathOf(vm.cid),
+      directory,
       kind,
-      runtime: runtimeOf(this.#store.stemcells.pathOf(vm.stemcellCid)),
+      lower: kind === 'host-rootfs' ? '/usr' : join(stemcell, 'files'),
+      overlaid: await exists(overlayPaths(directory, kind).upper),
+      runtime: runtimeOf(stemcell),
       hostname: vm.hostname,
       interfaces: vm.interfaces,
       limits: vm.limits,
@@ -640,7 +672,9 @@ export class LocalCpi implements Cpi, CpiExtensions {
   }
 
   async consoleLog(_context: CallContext, vmCid: string): Promise<string | undefined> {
-    const text = await this.#vms.consoleTail(this.#store.vms.pathOf(vmCid), 16_384);
+    const init = await alive((await this.#store.vms.find(vmCid))?.process);
+    const journal = init === undefined ? '' : await this.#vms.journalTail(init);
+    const text = `${await this.#vms.consoleTail(this.#store.vms.pathOf(vmCid), 16_384)}${journal}`;
     return text === '' ? undefined : text;
   }
 
@@ -771,11 +805,14 @@ async function completeLightStemcell(directory: string, files: string): Promise<
   await writeFile(join(bin, 'node'), '', { mode: 0o755 });
   await writeFile(join(bin, 'init'), initScript, { mode: 0o755 });
   const wrapper = join(bin, 'microbosh-agent');
-  const brought = await access(wrapper).then(
+  if (!(await exists(wrapper))) await writeFile(wrapper, agentWrapper, { mode: 0o755 });
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
     () => true,
     () => false,
   );
-  if (!brought) await writeFile(wrapper, agentWrapper, { mode: 0o755 });
 }
 
 function agentConfig(kind: 'host-rootfs' | 'rootfs'): JsonObject {

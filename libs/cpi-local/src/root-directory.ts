@@ -147,6 +147,28 @@ export async function makeRootDirectory(root: string): Promise<void> {
   });
 }
 
+/**
+ * Makes a directory, and those above it, in the upper layer of an overlay: owner and mode are the lower one's, which the
+ * upper one hides.
+ */
+export async function copyDirectory(lower: string, upper: string, path: string): Promise<void> {
+  const parent = dirname(path);
+  if (parent !== '.') await copyDirectory(lower, upper, parent);
+  const info = await lstat(join(lower, path)).catch((error: unknown) => {
+    if (errorCode(error) === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (info !== undefined && !info.isDirectory()) {
+    throw new LocalHostUnfit(`/${path} of the stemcell is no directory`, {
+      advice: 'The image of a full stemcell is a tar of a root file system with the agent in /var/vcap/bosh.',
+    });
+  }
+  await mkdir(join(upper, path), { recursive: true, mode: 0o755 });
+  if (info === undefined) return;
+  await chown(join(upper, path), info.uid, info.gid);
+  await chmod(join(upper, path), info.mode & 0o7777);
+}
+
 /** Writes what makes one VM of a stemcell different from another. */
 export async function writeIdentity(root: string, hostname: string, dns: readonly string[]): Promise<void> {
   const files: [string, string, number][] = [

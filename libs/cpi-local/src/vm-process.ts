@@ -3,14 +3,14 @@ import { open, readFile, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VmCreationFailed } from '@microbosh/cpi';
-import type { CommandRunner } from '@microbosh/host';
+import type { CommandResult, CommandRunner } from '@microbosh/host';
 import type { Bridges } from './bridges.ts';
 import type { ControlGroups, ResourceLimits } from './control-groups.ts';
 import type { LoopDevice } from './loop-devices.ts';
 import type { InterfacePlan } from './network-plan.ts';
 import { identifyProcess, killVmProcesses, signalProcess, vmMarker, waitForExit } from './processes.ts';
 import type { ProcessIdentity } from './processes.ts';
-import { setupScript } from './vm-scripts.ts';
+import { handoverScript, setupScript } from './vm-scripts.ts';
 
 export interface AttachedDevice {
   readonly device: LoopDevice;
@@ -22,6 +22,10 @@ export interface VmStart {
   readonly cid: string;
   readonly directory: string;
   readonly kind: 'host-rootfs' | 'rootfs';
+  /** What lies below the VM's own changes: the machine's /usr, or the root file system of the stemcell. */
+  readonly lower: string;
+  /** False: the root directory is a copy of a full stemcell, because its file system cannot be an overlay's upper one. */
+  readonly overlaid: boolean;
   /** The Node.js that a host-rootfs VM's agent runs on. */
   readonly runtime: string;
   readonly hostname: string;
@@ -32,6 +36,12 @@ export interface VmStart {
 }
 
 const maxConsoleBytes = 4 << 20;
+
+/** Where the VM's own changes are kept: below /usr of a host-rootfs, anywhere in a rootfs. */
+export function overlayPaths(directory: string, kind: VmStart['kind']): { upper: string; work: string } {
+  const prefix = kind === 'host-rootfs' ? 'usr-' : '';
+  return { upper: join(directory, `${prefix}upper`), work: join(directory, `${prefix}work`) };
+}
 
 export function consolePath(directory: string): string {
   return join(directory, 'console.log');
@@ -58,6 +68,7 @@ export class VmProcesses {
     const log = consolePath(vm.directory);
     if ((await sizeOf(log)) > maxConsoleBytes) await truncate(log, 0);
     const console = await open(log, 'a', 0o600);
+    const { upper, work } = overlayPaths(vm.directory, vm.kind);
     const child = spawn(
       'unshare',
       [
@@ -72,8 +83,11 @@ export class VmProcesses {
           PATH: '/usr/sbin:/usr/bin:/sbin:/bin',
           [vmMarker]: vm.directory,
           VM_ROOT: join(vm.directory, 'root'),
-          VM_USR_UPPER: join(vm.directory, 'usr-upper'),
-          VM_USR_WORK: join(vm.directory, 'usr-work'),
+          VM_LOWER: vm.lower,
+          VM_UPPER: vm.overlaid ? upper : '',
+          VM_WORK: work,
+          VM_CONSOLE: log,
+          VM_HANDOVER: handoverScript,
           VM_RUNTIME: vm.runtime,
           VM_HOSTNAME: vm.hostname,
           VM_KIND: vm.kind,
@@ -120,8 +134,7 @@ export class VmProcesses {
   ): Promise<void> {
     if (init !== undefined && graceMs > 0) {
       // systemd powers off on SIGRTMIN+4, and takes SIGTERM for the wish to start itself again.
-      const name = (await readFile(`/proc/${init.pid}/comm`, 'utf8').catch(() => '')).trim();
-      signalProcess(init.pid, name === 'systemd' ? 38 : 'SIGTERM');
+      signalProcess(init.pid, (await isSystemd(init.pid)) ? 38 : 'SIGTERM');
       await waitForExit(init, graceMs);
     }
     await killVmProcesses(directory);
@@ -158,6 +171,14 @@ export class VmProcesses {
     }
   }
 
+  /** What systemd and its units have said since the boot; '' where systemd is not PID 1. */
+  async journalTail(init: ProcessIdentity): Promise<string> {
+    if (!(await isSystemd(init.pid))) return '';
+    const show = ['journalctl', '--boot', '--no-pager', '--lines=200', '--output=short-monotonic'] as const;
+    const { stdout } = await this.#inside(init.pid, show);
+    return stdout;
+  }
+
   async #plug(card: InterfacePlan, pid: number): Promise<void> {
     await this.#bridges.plug(card, pid);
     await this.#inNetwork(pid, ['address', 'replace', `${card.ip}/${card.prefix}`, 'dev', card.guestName]);
@@ -173,10 +194,10 @@ export class VmProcesses {
     });
   }
 
-  async #inside(pid: number, argv: readonly string[]): Promise<void> {
+  async #inside(pid: number, argv: readonly string[]): Promise<CommandResult> {
     const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' };
     const target = ['nsenter', '--target', String(pid), '--mount', '--pid'] as const;
-    await this.#runner.run([...target, ...argv], { timeoutMs: 20_000, env });
+    return this.#runner.run([...target, ...argv], { timeoutMs: 20_000, env });
   }
 
   /** The one child of unshare. */
@@ -208,6 +229,10 @@ export class VmProcesses {
       await sleep(5);
     }
   }
+}
+
+async function isSystemd(pid: number): Promise<boolean> {
+  return (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim() === 'systemd';
 }
 
 async function sizeOf(path: string): Promise<number> {

@@ -1,0 +1,88 @@
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { succeed } from './support/commands.ts';
+import { eventually } from './support/eventually.ts';
+import { Example } from './support/example.ts';
+import { fullLocalStemcell } from './support/full-stemcell.ts';
+import { hostSnapshot } from './support/host-snapshot.ts';
+import type { HostSnapshot } from './support/host-snapshot.ts';
+import { VmView } from './support/vm-view.ts';
+
+const settings = JSON.stringify({ agent_id: 'a-1', note: 'kept by systemd' });
+
+describe('the example on a full stemcell of the local provider', () => {
+  let example: Example;
+  let before: HostSnapshot;
+
+  beforeAll(async () => {
+    const stemcell = await fullLocalStemcell();
+    example = await Example.create('10.245.93');
+    // A full stemcell has no Node.js for releases to use: the release brings its own.
+    const release = join(example.directory, 'release.tgz');
+    await succeed(['packaging/releases/microbosh-registry/build', '--with-runtime', '--file', release]);
+    await example.edit((text) =>
+      text
+        .replace(/file:.*local-host-rootfs\.tgz/, `file://${stemcell}`)
+        .replace(/file:.*microbosh-registry\.tgz/, `file://${release}`),
+    );
+    before = await hostSnapshot(example.localRoot);
+    await example.create();
+    await example.putSettings('vm-1', settings);
+  });
+  afterAll(async () => example.tearDown());
+
+  it('boots systemd as PID 1, without a unit that failed', async () => {
+    const vm = await VmView.of(example);
+
+    expect(await vm.run('readlink /proc/1/exe')).toMatch(/\/systemd$/);
+    expect(await vm.run('systemctl is-system-running --wait || true')).toBe('running');
+    expect(await vm.run('systemctl --failed --plain --no-legend')).toBe('');
+    const boot = await vm.run('systemd-analyze time');
+    console.log(`full stemcell: ${boot.split('\n')[0]}`);
+    expect(Number(/Startup finished in ([\d.]+)m?s/.exec(boot)?.[1])).toBeGreaterThan(0);
+  });
+
+  it('runs the agent as a unit of systemd, and the service on the persistent disk', async () => {
+    const vm = await VmView.of(example);
+
+    expect(await vm.run('systemctl is-active microbosh-agent.service')).toBe('active');
+    expect(await vm.run('systemctl show --value -p NRestarts microbosh-agent.service')).toBe('0');
+    expect(await vm.run('hostname; ip -4 -oneline address show dev eth0')).toContain(`${example.address}/24`);
+    expect(vm.mountSource('/var/vcap/store')).toMatch(/^\/dev\/loop\d+p1$/);
+    expect(await example.status()).toMatchObject({ status: 'running' });
+    expect(await example.getSettings('vm-1')).toBe(settings);
+  });
+
+  it('lies over the stemcell, which its VMs share, and lacks what reaches the machine', async () => {
+    const vm = await VmView.of(example);
+
+    expect(await vm.run('findmnt --noheadings --output FSTYPE /')).toBe('overlay');
+    const status = await vm.run('cat /proc/1/status');
+    const bounding = BigInt(`0x${/CapBnd:\s*([0-9a-f]+)/.exec(status)?.[1] ?? 'f'}`);
+    // CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME, CAP_SYSLOG
+    for (const bit of [16n, 17n, 22n, 25n, 34n]) expect((bounding >> bit) & 1n).toBe(0n);
+    expect(await vm.run('touch /proc/sys/kernel/hostname /sys/x 2>/dev/null || echo refused')).toBe(
+      'refused',
+    );
+  });
+
+  it('comes up again after a reboot with its own changes and its data', async () => {
+    const vm = await VmView.of(example);
+    await vm.run('echo mine > /usr/local/mine');
+
+    await example.cpi('reboot_vm', [vm.cid]);
+
+    await eventually(async () => expect(await example.getSettings('vm-1')).toBe(settings), 60_000);
+    const again = await VmView.of(example);
+    expect(again.initPid).not.toBe(vm.initPid);
+    expect(await again.run('cat /usr/local/mine; systemctl is-system-running --wait || true')).toBe(
+      'mine\nrunning',
+    );
+  });
+
+  it('leaves nothing on the machine when it is deleted', async () => {
+    await example.delete();
+
+    await eventually(async () => expect(await hostSnapshot(example.localRoot)).toEqual(before));
+  });
+});
