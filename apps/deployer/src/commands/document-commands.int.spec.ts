@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -129,6 +129,29 @@ describe('vars', () => {
 
     expect(code).toBe(0);
     expect(statSync(join(folder, 'sub/creds.yml')).mode & 0o777).toBe(0o600);
+  });
+
+  it('are all kept when several processes generate into one store', async () => {
+    const names = ['a', 'b', 'c', 'd'];
+    for (const name of names) {
+      const more = [1, 2, 3].map((number) => `- {name: ${name}${number}, type: ssh}\n`).join('');
+      file(`${name}.yml`, `variables:\n- {name: common, type: password}\n${more}x: ((common))\n`);
+    }
+
+    const results = await Promise.all(
+      names.map((name) => microbosh(['int', `${name}.yml`, '--vars-store', 'shared/creds.yml'])),
+    );
+
+    expect(results.map(({ code, stderr }) => [code, stderr])).toEqual(names.map(() => [0, '']));
+    const stored = readFileSync(join(folder, 'shared/creds.yml'), 'utf8');
+    const expected = [
+      ...names.flatMap((name) => [1, 2, 3].map((number) => `${name}${number}`)),
+      'common',
+    ].sort();
+    expect([...stored.matchAll(/^([a-z]+\d?):/gm)].map(([, name]) => name)).toEqual(expected);
+    const common = /^common: (.*)$/m.exec(stored)?.[1];
+    for (const { stdout } of results) expect(stdout).toContain(`x: ${common}\n`);
+    expect(readdirSync(join(folder, 'shared'))).toEqual(['creds.yml']);
   });
 
   it('check answers 2 and names places when there is something to do, and 0 otherwise', async () => {

@@ -122,6 +122,13 @@ export function varsStoreFile(path: string): VarsStorePort {
       await mkdir(dirname(path), { recursive: true });
       await writeFileDurably(path, text, { mode: 0o600 });
     },
+    exclusively: async (work) => {
+      const { withDirectoryLock } = await import('@microbosh/host');
+      const folder = dirname(path);
+      // As wide as the operator's umask lets it be: the lock would make it private.
+      await mkdir(folder, { recursive: true });
+      await withDirectoryLock(folder, undefined, work);
+    },
   };
 }
 

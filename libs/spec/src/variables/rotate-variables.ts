@@ -21,6 +21,16 @@ export interface RotateInput extends EvaluateManifestInput {
  * Throws what `evaluateManifest` throws, and `RotationImpossible`.
  */
 export async function rotateVariables(input: RotateInput): Promise<string[]> {
+  const { varsStore: port } = input;
+  if (port.exclusively === undefined) return rotate(input);
+  let rotated: string[] = [];
+  await port.exclusively(async () => {
+    rotated = await rotate(input);
+  });
+  return rotated;
+}
+
+async function rotate(input: RotateInput): Promise<string[]> {
   const { varsStore: port, ...withoutStore } = input;
   const store = await VarsStore.open(port);
   // Evaluated without the store, so that nothing is generated yet.

@@ -50,9 +50,13 @@ export class VariableResolver {
 
   /** Looks up, and so generates, every definition with a type, in list order. */
   async prepare(): Promise<void> {
-    for (const definition of this.#definitions.values()) {
-      if (definition.type !== '') await this.#resolve(definition.name, []);
-    }
+    const typed = [...this.#definitions.values()].filter(({ type }) => type !== '');
+    const resolveAll = async () => {
+      for (const { name } of typed) await this.#resolve(name, []);
+    };
+    // Two processes that generate at the same time would each lose what the other made.
+    const isComplete = typed.every(({ name }) => this.#find(name) !== 'missing');
+    await (this.#store === undefined || isComplete ? resolveAll() : this.#store.exclusively(resolveAll));
   }
 
   lookup = (name: string, at: YamlNode): YamlNode | undefined => {

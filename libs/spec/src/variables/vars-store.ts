@@ -19,12 +19,14 @@ export interface VarsStorePort {
   /** The file's text; undefined when there is none yet. */
   load(): Promise<string | undefined>;
   save(text: string): Promise<void>;
+  /** Runs `work` while no other process changes the store. Absent: nobody else does. */
+  exclusively?(work: () => Promise<void>): Promise<void>;
 }
 
 /** The values of a vars-store: a YAML map from name to value, the same as create-env's (reference §3.4). */
 export class VarsStore {
   readonly #port: VarsStorePort;
-  readonly #values: YamlMapping;
+  #values: YamlMapping;
 
   private constructor(port: VarsStorePort, values: YamlMapping) {
     this.#port = port;
@@ -33,8 +35,16 @@ export class VarsStore {
 
   /** Throws `VarsStoreInvalid`. */
   static async open(port: VarsStorePort): Promise<VarsStore> {
-    const text = await port.load();
-    return new VarsStore(port, text === undefined ? mappingNode() : parseStore(text, port.file));
+    return new VarsStore(port, await loadValues(port));
+  }
+
+  /** Runs `work` on the values as they are now, while no other process changes the store. */
+  async exclusively(work: () => Promise<void>): Promise<void> {
+    const fresh = async () => {
+      this.#values = await loadValues(this.#port);
+      await work();
+    };
+    await (this.#port.exclusively === undefined ? fresh() : this.#port.exclusively(fresh));
   }
 
   get(name: string): YamlNode | undefined {
@@ -57,6 +67,11 @@ export class VarsStore {
     setKey(this.#values, name, value);
     await this.#port.save(emitYaml(this.#values));
   }
+}
+
+async function loadValues(port: VarsStorePort): Promise<YamlMapping> {
+  const text = await port.load();
+  return text === undefined ? mappingNode() : parseStore(text, port.file);
 }
 
 function parseStore(text: string, file: string): YamlMapping {
