@@ -1,5 +1,13 @@
 import type { Json, JsonObject } from '@microbosh/errors';
-import type { DeploymentModel, JobManifest, JobRef, ReleaseCloud } from '@microbosh/spec';
+import type {
+  DeploymentModel,
+  JobManifest,
+  JobRef,
+  LocateProperty,
+  PropertyMap,
+  PropertyOrigin,
+  ReleaseCloud,
+} from '@microbosh/spec';
 import { resolveLinks } from './resolve-links.ts';
 
 /** Properties of one place in the manifest. */
@@ -9,6 +17,8 @@ export interface PropertyLayer {
   readonly properties: JsonObject;
   /** Whether this layer counts for the job (a job with own properties ignores the others). */
   readonly isVisible: boolean;
+  /** Where a property is, or would be, in the manifest. */
+  readonly locate?: (keys: readonly string[]) => PropertyOrigin;
 }
 
 /** Everything that the templates of one job can see, and what is needed to explain a failure. */
@@ -39,7 +49,7 @@ export interface JobToRender {
   readonly manifest: JobManifest;
 }
 
-type ModelPart = Pick<DeploymentModel, 'name' | 'properties' | 'group'>;
+type ModelPart = Pick<DeploymentModel, 'name' | 'properties' | 'group' | 'locate'>;
 
 /** The contexts of the deployment's jobs, in their order, with links resolved between them. */
 export function evaluationContexts(
@@ -71,13 +81,20 @@ export function evaluationContexts(
           path: `${group}.jobs[${ref.name}].properties`,
           properties: own ?? {},
           isVisible: own !== undefined,
+          ...located(model.locate, { job: ref.name }),
         },
         {
           path: `${group}.properties`,
           properties: model.group.properties,
           isVisible: own === undefined,
+          ...located(model.locate, 'group'),
         },
-        { path: 'properties', properties: model.properties, isVisible: own === undefined },
+        {
+          path: 'properties',
+          properties: model.properties,
+          isVisible: own === undefined,
+          ...located(model.locate, 'global'),
+        },
       ],
     });
   });
@@ -89,6 +106,7 @@ export function cpiEvaluationContext(
   cloud: Pick<ReleaseCloud, 'properties'>,
   manifest: JobManifest,
   instance: Pick<InstanceIdentity, 'id'>,
+  locate?: LocateProperty,
 ): TemplateContext {
   return buildContext({
     deployment,
@@ -97,7 +115,14 @@ export function cpiEvaluationContext(
     global: {},
     cluster: cloud.properties,
     links: { resolved: {}, unresolved: [] },
-    layers: [{ path: 'cloud_provider.properties', properties: cloud.properties, isVisible: true }],
+    layers: [
+      {
+        path: 'cloud_provider.properties',
+        properties: cloud.properties,
+        isVisible: true,
+        ...located(locate, 'cloud'),
+      },
+    ],
   });
 }
 
@@ -116,6 +141,13 @@ export function applySpecEvaluationContext(job: string, applySpec: JsonObject): 
     linkValues: [],
     unresolvedLinks: [],
   };
+}
+
+function located(
+  locate: LocateProperty | undefined,
+  map: PropertyMap,
+): Pick<PropertyLayer, 'locate'> | Record<string, never> {
+  return locate === undefined ? {} : { locate: (keys) => locate(map, keys) };
 }
 
 interface ContextParts {

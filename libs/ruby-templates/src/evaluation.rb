@@ -46,7 +46,11 @@ class PropertyStruct
 
   def method_missing(name, *args)
     text = name.to_s
-    return @table[name] unless text.end_with?('=')
+    unless text.end_with?('=')
+      value = @table[name]
+      MicroboshRenderer.remember_member(self, name, value)
+      return value
+    end
 
     @table[text.chomp('=').to_sym] = PropertyStruct.view(args.first)
   end
@@ -194,6 +198,7 @@ class TemplateEvaluationContext
     @links = spec.delete('links') || {}
     @raw_properties = spec.key?('default_properties') ? visible_properties(spec) : spec['properties'] || {}
     @properties = PropertyStruct.view(@raw_properties)
+    MicroboshRenderer.name_struct(@properties)
     @spec = PropertyStruct.view(spec)
   end
 
@@ -321,6 +326,7 @@ module MicroboshRenderer
     # `*` and its `!` counterpart (`"dirty": true`) say that the template changed the interpreter itself.
     def render(context_json, template, file)
       @names = []
+      @struct_names = {}.compare_by_identity
       @changed = false
       context = nil
       erb = ERB.new(template, trim_mode: '-')
@@ -339,6 +345,20 @@ module MicroboshRenderer
 
     def remember(names)
       @names = names.map(&:to_s) if @watching
+    end
+
+    # The struct view knows no names of its own: what it shows must stay what create-env's shows.
+    def name_struct(struct, keys = [])
+      @struct_names[struct] = keys
+    end
+
+    def remember_member(struct, key, value)
+      parents = @struct_names[struct]
+      return if parents.nil?
+
+      keys = [*parents, key]
+      name_struct(value, keys) if PropertyStruct === value
+      remember([keys.join('.')])
     end
 
     # Called by Ruby when a class, module or constant changes. Methods that a template defines land in the context's

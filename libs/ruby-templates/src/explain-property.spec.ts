@@ -1,12 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '@microbosh/errors';
+import { parseYaml, propertyLocator } from '@microbosh/spec';
 import { evaluationContexts, type TemplateContext } from './evaluation-context.ts';
 import { explainProperty } from './explain-property.ts';
 
-function context(layers: { own?: JsonObject; group?: JsonObject; global?: JsonObject }): TemplateContext {
+function context(
+  layers: { own?: JsonObject; group?: JsonObject; global?: JsonObject },
+  manifest?: string,
+): TemplateContext {
   const [built] = evaluationContexts(
     {
       name: 'dep',
+      ...(manifest === undefined ? {} : { locate: propertyLocator(parseYaml(manifest, { file: 'm.yml' })) }),
       properties: layers.global ?? {},
       group: { name: 'main', jobs: [], properties: layers.group ?? {} },
     },
@@ -70,5 +75,39 @@ describe('explainProperty', () => {
     ],
   ])('says why: %s', (_name, layers, property, expected) => {
     expect(explainProperty(context(layers), property)).toBe(expected);
+  });
+});
+
+describe('explainProperty with the manifest at hand', () => {
+  const text = (group: string, job = '') =>
+    `name: m\ninstance_groups:\n- name: main\n  jobs:\n  - name: web${job}\n  properties:\n    ${group}\n`;
+
+  it.each<[string, Parameters<typeof context>[0], string, string]>([
+    [
+      'where it is set',
+      { group: { db: { port: 1 } } },
+      text('db:\n      port: 1'),
+      "'db.port' is set in instance_groups[main].properties (m.yml:8:7) (a number).",
+    ],
+    [
+      'near what it would go, and where the lower layer would begin',
+      { group: { db: { user: 'x' } } },
+      text('db: {user: x}'),
+      "Nothing sets 'db.port' and job 'web' has no default for it: set it in instance_groups[main].properties near 'db' (m.yml:7:5) or properties (m.yml:1:1).",
+    ],
+    [
+      'which value is in the way',
+      { group: { db: 'x' } },
+      text('db: x'),
+      "'db' in instance_groups[main].properties (m.yml:7:5) is a string, so there is no 'db.port' in it.",
+    ],
+    [
+      'both places of a hidden one',
+      { own: {}, group: { db: { port: 1 } } },
+      text('db: {port: 1}', '\n    properties: {}'),
+      "'db.port' is set in instance_groups[main].properties (m.yml:8:10), but job 'web' has properties of its own, and then only those count: set it in instance_groups[main].jobs[web].properties (m.yml:6:5).",
+    ],
+  ])('names %s', (_name, layers, manifest, expected) => {
+    expect(explainProperty(context(layers, manifest), 'db.port')).toBe(expected);
   });
 });

@@ -1,5 +1,6 @@
 import { isJsonObject, type Json, type JsonObject } from '@microbosh/errors';
-import type { TemplateContext } from './evaluation-context.ts';
+import { formatPosition } from '@microbosh/spec';
+import type { PropertyLayer, TemplateContext } from './evaluation-context.ts';
 
 /** One sentence: where the manifest sets a property that a template looked up, or why the template cannot see it. */
 export function explainProperty(context: TemplateContext, name: string): string {
@@ -12,11 +13,12 @@ export function explainProperty(context: TemplateContext, name: string): string 
   }
 
   const visible = context.layers.filter((layer) => layer.isVisible);
+  const places = visible.map((layer) => place(layer, name)).join(' or ');
   for (const layer of visible) {
     const found = find(layer.properties, name);
-    if (found.kind === 'value') return `'${name}' is set in ${layer.path} (${kindOf(found.value)}).`;
+    if (found.kind === 'value') return `'${name}' is set in ${place(layer, name)} (${kindOf(found.value)}).`;
     if (found.kind === 'blocked')
-      return `'${found.at}' in ${layer.path} is ${kindOf(found.value)}, so there is no '${name}' in it.`;
+      return `'${found.at}' in ${place(layer, found.at)} is ${kindOf(found.value)}, so there is no '${name}' in it.`;
   }
   if (
     covering !== undefined &&
@@ -28,8 +30,17 @@ export function explainProperty(context: TemplateContext, name: string): string 
     (layer) => !layer.isVisible && find(layer.properties, name).kind === 'value',
   );
   if (hidden !== undefined)
-    return `'${name}' is set in ${hidden.path}, but job '${context.job}' has properties of its own, and then only those count: set it in ${visible.map((layer) => layer.path).join(' or ')}.`;
-  return `Nothing sets '${name}' and job '${context.job}' has no default for it: set it in ${visible.map((layer) => layer.path).join(' or ')}.`;
+    return `'${name}' is set in ${place(hidden, name)}, but job '${context.job}' has properties of its own, and then only those count: set it in ${places}.`;
+  return `Nothing sets '${name}' and job '${context.job}' has no default for it: set it in ${places}.`;
+}
+
+/** The layer, with the place in the manifest when that is known: of the property, or of the nearest thing above it. */
+function place(layer: PropertyLayer, name: string): string {
+  if (layer.locate === undefined) return layer.path;
+  const keys = name.split('.');
+  const { position, found } = layer.locate(keys);
+  const near = found > 0 && found < keys.length ? ` near '${keys.slice(0, found).join('.')}'` : '';
+  return `${layer.path}${near} (${formatPosition(position)})`;
 }
 
 type Found =

@@ -217,6 +217,15 @@ describe('failures say where and why, and nothing that is secret', () => {
     ]);
   });
 
+  it('names the property that a chain of the struct view ends at', async () => {
+    const failure = await failureOf('a\n<%= properties.db.prot.upcase %>', { db: { port: 1 } });
+
+    expect(failure.message).toContain("(line 2: #<NoMethodError: undefined method 'upcase' for nil>)");
+    expect(failure.advice).toBe(
+      "Nothing sets 'db.prot' and job 'web' has no default for it: set it in instance_groups[main].properties or properties.",
+    );
+  });
+
   it('gives the line of a syntax error', async () => {
     const failure = await failureOf('a\nb\n<% if %>\nc');
 
@@ -278,6 +287,54 @@ describe('links inside the instance', () => {
     ]);
 
     expect(contents.map(String)).toEqual(['5432 root 10.0.0.6 10.0.0.6 none main/0/the-id/true']);
+  });
+
+  it('given by hand in the manifest', async () => {
+    const byHand = {
+      kind: 'manual',
+      instances: [
+        {
+          name: 'a',
+          index: 0,
+          id: 'x',
+          az: 'z1',
+          address: '10.9.9.9',
+          bootstrap: true,
+          properties: { n: 1 },
+        },
+        { address: '10.9.9.8' },
+      ],
+      properties: { user: { name: 'root' } },
+      address: 'db.example',
+    } as const;
+    const consumer = job('app', { consumes: [{ name: 'db', type: 'postgres' }] });
+    const [context] = evaluationContexts(
+      { name: 'dep', properties: {}, group: { name: 'main', jobs: [], properties: {} } },
+      [
+        {
+          ...consumer,
+          ref: { ...consumer.ref, links: { consumes: { db: byHand }, provides: {}, custom: [] } },
+        },
+      ],
+      { id: 'the-id' },
+    );
+    if (context === undefined) throw new Error('no context');
+
+    const contents = await renderer.render([
+      {
+        context,
+        template:
+          "<%= link('db').instances.map { |i| [i.name, i.index, i.id, i.az, i.address, i.bootstrap, i.p('n', 0)].inspect }.join(' ') %>" +
+          " <%= link('db').address %> <%= link('db').p('user.name') %> <%= link('db').properties %>" +
+          " <% link('db').if_p('nope') { %>yes<% }.else { %>no<% } %>",
+        path: 'app/templates/x.erb',
+      },
+    ]);
+
+    expect(contents.map(String)).toEqual([
+      '["a", 0, "x", "z1", "10.9.9.9", true, 1] [nil, nil, nil, nil, "10.9.9.8", nil, 0]' +
+        ' db.example root {"user" => {"name" => "root"}} no',
+    ]);
   });
 
   it('that nothing provides end in else, or name the link', async () => {

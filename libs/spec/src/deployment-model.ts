@@ -1,5 +1,7 @@
 import type { JsonObject } from '@microbosh/errors';
+import type { LocateProperty } from './manifest/locate-property.ts';
 import type { NetworksSpec } from './networks.ts';
+import type { Position } from './yaml/source-file.ts';
 
 /** Where an artifact comes from. `url` is absolute: `file:///…`, `http://…` or `https://…`. */
 export interface ArtifactRef {
@@ -17,6 +19,36 @@ export interface JobRef {
   readonly release: string;
   /** The job's own properties: when present, group and global properties do not count for it. */
   readonly properties?: JsonObject;
+  /** What the manifest says about the job's links; absent: nothing. */
+  readonly links?: JobLinks;
+}
+
+export interface JobLinks {
+  /** By the name that the job's spec gives. */
+  readonly consumes: Readonly<Record<string, ConsumedLink>>;
+  readonly provides: Readonly<Record<string, ProvidedLink>>;
+  readonly custom: readonly CustomLink[];
+}
+
+export type ConsumedLink =
+  /** From the job of the instance that provides its type. */
+  | { readonly kind: 'implicit' }
+  | { readonly kind: 'none' }
+  /** From the link of that name. */
+  | { readonly kind: 'from'; readonly from: string; readonly position: Position }
+  | {
+      readonly kind: 'manual';
+      readonly instances: readonly JsonObject[];
+      readonly properties: JsonObject;
+      readonly address?: string;
+    };
+
+export type ProvidedLink = { readonly kind: 'none' } | { readonly kind: 'provided'; readonly as?: string };
+
+export interface CustomLink {
+  readonly name: string;
+  readonly type: string;
+  readonly properties: readonly string[];
 }
 
 export interface PersistentDiskModel {
@@ -110,6 +142,8 @@ export interface DeploymentModel {
   readonly readiness: readonly ReadinessCheck[];
   /** SHA-512 (hex) of the evaluated manifest in canonical form. */
   readonly manifestSha: string;
+  /** Where the manifest sets a property; for messages. */
+  readonly locate?: LocateProperty;
   /** Present exactly when `source` is `micro`. */
   readonly micro?: MicroModel;
 }

@@ -16,6 +16,7 @@ export * from './artifacts/release-manifest.ts';
 export * from './artifacts/stemcell-manifest.ts';
 export * from './manifest/check-job-references.ts';
 export * from './manifest/json-schema.ts';
+export * from './manifest/locate-property.ts';
 export * from './manifest/manifest-problem.ts';
 export * from './manifest/translate-create-env.ts';
 export * from './manifest/translate-micro.ts';

@@ -11,9 +11,18 @@ const groupJob = object('A release job that runs on the VM.', {
   name: Text('Name of the job in the release.'),
   release: Text('Name of the release.'),
   properties: FreeMap('Properties of this job. When given, group and global properties do not count for it.'),
-  consumes: Unused(),
-  provides: Unused(),
-  custom_provider_definitions: Unused(),
+  consumes: FreeMap(
+    'Links by name: from (name of a link in this group), nil, or by hand: instances, properties, address.',
+  ),
+  provides: FreeMap('Links by name: as (another name), or nil.'),
+  custom_provider_definitions: list(
+    'Links that the job provides beside those of its spec.',
+    object('A link.', {
+      name: Text('Name.'),
+      type: Text('Type.'),
+      properties: list('Properties of the job that it shares.', Text('Dotted name.')),
+    }),
+  ),
 });
 
 const groupNetwork = object('A network of the VM.', {

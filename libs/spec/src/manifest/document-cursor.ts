@@ -2,6 +2,7 @@ import { isJsonObject, type JsonObject } from '@microbosh/errors';
 import { childPath } from '../ops/apply-operation.ts';
 import { scalarText } from '../yaml/emit-yaml.ts';
 import { childOf, isNull, positionOf, toJson, type YamlNode } from '../yaml/yaml-node.ts';
+import type { Position } from '../yaml/source-file.ts';
 import type { ManifestProblem } from './manifest-problem.ts';
 
 /**
@@ -33,6 +34,19 @@ export class DocumentCursor {
   /** Whether there is a value other than null. */
   get present(): boolean {
     return !isNull(this.#node);
+  }
+
+  get isMap(): boolean {
+    return this.#node?.kind === 'mapping';
+  }
+
+  get isList(): boolean {
+    return this.#node?.kind === 'sequence';
+  }
+
+  /** Of the nearest node that exists. */
+  get position(): Position {
+    return positionOf(this.#nearest);
   }
 
   get(name: string): DocumentCursor {

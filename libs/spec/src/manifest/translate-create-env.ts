@@ -19,6 +19,8 @@ import { createEnvManifestSchema } from './create-env-schema.ts';
 import { DocumentCursor } from './document-cursor.ts';
 import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { isArtifactUrl, isHttpUrl, resolvePath, resolveUrl, type PathContext } from './resolve-url.ts';
+import { propertyLocator } from './locate-property.ts';
+import { readJobLinks } from './read-job-links.ts';
 import { readPem } from './read-pem.ts';
 import { readReadiness } from './read-readiness.ts';
 import { suggest } from './suggest.ts';
@@ -86,6 +88,7 @@ export function translateCreateEnvManifest(
     updateWatchTimeMs: readWatchTime(root.get('update').get('update_watch_time')),
     readiness: readReadiness(root.get('readiness')),
     manifestSha: manifest.manifestSha,
+    locate: propertyLocator(manifest.root),
   };
   const fatal = options.strict === true ? problems : problems.filter(({ severity }) => severity === 'error');
   if (fatal.length > 0) throw new ManifestInvalid(`Validating manifest '${options.file}'`, fatal);
@@ -365,7 +368,15 @@ function readJobs(group: DocumentCursor, releases: readonly string[]): JobRef[] 
         .fail(`${prefix}.release '${release}' must refer to release in releases`, suggest(release, releases));
     }
     const properties = job.get('properties');
-    return { name, release, ...(properties.present ? { properties: properties.map() } : {}) };
+    const hasLinks = ['consumes', 'provides', 'custom_provider_definitions'].some(
+      (key) => job.get(key).present,
+    );
+    return {
+      name,
+      release,
+      ...(properties.present ? { properties: properties.map() } : {}),
+      ...(hasLinks ? { links: readJobLinks(job, name, group.get('name').text()) } : {}),
+    };
   });
 }
 
