@@ -193,7 +193,7 @@ describe('links of the one instance', () => {
       "The manifest says what link 'nope' of job 'main_db' provides, and the job has none of that name (it has 'db').",
     ],
   ])('are refused before anything happens: %s', async (_name, jobs, message) => {
-    const building = contextsOf(jobs as Record<string, string>);
+    const building = contextsOf(jobs);
 
     await expect(building).rejects.toThrow(LinksUnresolved);
     await expect(building).rejects.toThrow(message);
