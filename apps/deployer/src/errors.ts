@@ -76,6 +76,11 @@ export class StemcellUnusable extends OperationalError {
   readonly code = 'E_STEMCELL_UNUSABLE';
 }
 
+/** What a `micro` command was asked for does not fit what is selected or what exists. */
+export class MicroRefused extends OperationalError {
+  readonly code = 'E_MICRO_REFUSED';
+}
+
 /** What the operator did not confirm is not done. */
 export class NotConfirmed extends OperationalError {
   readonly code = 'E_NOT_CONFIRMED';

@@ -5,4 +5,5 @@ export {
   type StemcellRequest,
 } from './build-stemcell.ts';
 export * from './errors.ts';
+export { bakeMicro, type MicroRequest } from './micro.ts';
 export { iaasNames, isIaas, type Iaas } from './flavour.ts';

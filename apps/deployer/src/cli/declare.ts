@@ -82,7 +82,10 @@ export function declareCommand(
     }
   }
   addGlobalOptions(command);
-  for (const flags of ignoredOptions) command.addOption(command.createOption(flags).hideHelp());
+  for (const flags of ignoredOptions) {
+    const option = command.createOption(flags).hideHelp();
+    if (!command.options.some(({ long }) => long === option.long)) command.addOption(option);
+  }
   command.action(async () => {
     await dispatch(declaration.load, command.args, command.optsWithGlobals<CommandOptions>());
   });

@@ -64,13 +64,13 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
     usage: 'stop-env <manifest>',
     summary: 'stop the jobs; the VM stays',
     options: [stateOption, ...variableOptions, skipDrain],
-    load: () => import('../commands/stop-env.ts'),
+    load: async () => (await import('../commands/stop-start.ts')).stop,
   });
   declareCommand(program, dispatch, {
     usage: 'start-env <manifest>',
     summary: 'start the jobs on the existing VM',
     options: [stateOption, ...variableOptions],
-    load: () => import('../commands/start-env.ts'),
+    load: async () => (await import('../commands/stop-start.ts')).start,
   });
   declareCommand(program, dispatch, {
     usage: 'recreate <manifest>',
@@ -92,7 +92,7 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
   });
   declareCommand(program, dispatch, {
     usage: 'agent <manifest> <method> [arguments...]',
-    summary: 'call a method of the agent and print its value; arguments are JSON or plain text',
+    summary: 'call a method of the agent and print its value; arguments are JSON, plain text or @FILE',
     options: [stateOption],
     load: () => import('../commands/agent.ts'),
   });

@@ -1,8 +1,11 @@
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { AgentClient } from '@microbosh/agent-client';
 import { methods } from '@microbosh/agent-protocol';
 import type { MethodName } from '@microbosh/agent-protocol';
-import { OperationalError } from '@microbosh/errors';
+import { OperationalError, messageOf } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
+import { parseYaml, toJson } from '@microbosh/spec/documents';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
@@ -40,7 +43,7 @@ export async function run(
     ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
   });
   try {
-    const values = rest.map(parseArgument);
+    const values = await Promise.all(rest.map((text) => parseArgument(text, context.cwd)));
     const value: unknown = await client.call(method, values as never, { signal: context.signal });
     context.console.block(`${JSON.stringify(value, null, 2)}\n`);
   } finally {
@@ -53,8 +56,18 @@ function isMethod(name: string): name is MethodName {
   return Object.hasOwn(methods, name);
 }
 
-/** JSON where it is JSON, otherwise the text itself. */
-function parseArgument(text: string): Json {
+/** `@FILE` is the document in that file; JSON where it is JSON, otherwise the text itself. */
+async function parseArgument(text: string, cwd: string): Promise<Json> {
+  if (text.startsWith('@')) {
+    const file = resolve(cwd, text.slice(1));
+    const content = await readFile(file, 'utf8').catch((error: unknown) => {
+      throw new AgentCallInvalid(`The argument '${text}' cannot be read: ${messageOf(error)}`, {
+        details: { path: file },
+        cause: error,
+      });
+    });
+    return toJson(parseYaml(content, { file }));
+  }
   try {
     return JSON.parse(text) as Json;
   } catch {

@@ -85,7 +85,10 @@ export async function knownCloud(request: KnownCloudRequest, state: EnvironmentS
   const inputs = hasInputFlags(request.inputs) ? request.inputs : (state.own.inputs ?? request.inputs);
   try {
     const evaluated = await evaluateInputs(manifest, inputs, context);
-    const { cloud } = await loadModel(evaluated, manifest, context, inputs);
+    const { cloud } = await loadModel(evaluated, manifest, context, {
+      ...inputs,
+      stemcellOptional: true,
+    });
     const endpoint = cloud.mbus === undefined ? undefined : { mbus: cloud.mbus, ca: cloud.mbusCa ?? '' };
     return { cloud, endpoint };
   } catch (error) {

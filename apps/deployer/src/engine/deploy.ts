@@ -261,7 +261,8 @@ export function settingsOf(cloud: DeploymentModel['cloud'], mbus: string): JsonO
     blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/micro_bosh/data/cache' } },
     ntp: [],
     mbus,
-    ...given,
+    // The defaults of micro hold nulls, which stand for what we fill in.
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== null)),
   };
 }
 

@@ -15,6 +15,12 @@ import type { DeploymentModel, EvaluatedManifest } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
 
+/** What a micro deployment takes from the command line. */
+export interface StemcellInputs extends Pick<RememberedInputs, 'stemcell' | 'stemcellSha1'> {
+  /** The model is looked at, not deployed. */
+  readonly stemcellOptional?: boolean;
+}
+
 /** `image:ID` stands for an image that is in the cloud already. */
 export const imagePrefix = 'image:';
 
@@ -23,7 +29,7 @@ export async function loadModel(
   evaluated: EvaluatedManifest,
   manifestPath: string,
   context: Pick<CommandContext, 'cwd' | 'env' | 'events'>,
-  inputs: Pick<RememberedInputs, 'stemcell' | 'stemcellSha1'> = {},
+  inputs: StemcellInputs = {},
 ): Promise<DeploymentModel> {
   const paths = {
     manifestDirectory: dirname(resolve(context.cwd, manifestPath)),
@@ -53,9 +59,9 @@ export async function loadModel(
   return model;
 }
 
-function microStemcell(inputs: Pick<RememberedInputs, 'stemcell' | 'stemcellSha1'>) {
-  const { stemcell, stemcellSha1 } = inputs;
-  if (stemcell === undefined) return {};
+function microStemcell(inputs: StemcellInputs) {
+  const { stemcell, stemcellSha1, stemcellOptional = false } = inputs;
+  if (stemcell === undefined) return { stemcellOptional };
   if (stemcell.startsWith(imagePrefix)) return { image: stemcell.slice(imagePrefix.length) };
   return { stemcell: { url: stemcell, ...(stemcellSha1 === undefined ? {} : { sha1: stemcellSha1 }) } };
 }

@@ -20,6 +20,8 @@ export interface TranslateMicroOptions extends PathContext {
   readonly stemcell?: ArtifactRef;
   /** Image in the cloud that the command names; wins over that of the manifest. */
   readonly image?: string;
+  /** The deployment is not made now: it need not name a stemcell. Default false. */
+  readonly stemcellOptional?: boolean;
   /** Contents of the files that `microReferencedFiles` named, by absolute path. */
   readonly files?: ReadonlyMap<string, string>;
   readonly strict?: boolean;
@@ -98,7 +100,7 @@ export function translateMicroManifest(
     manifestSha: createHash('sha512').update(emitYaml(root)).digest('hex'),
     micro,
   };
-  if (options.stemcell === undefined && micro.imageId === undefined) {
+  if (options.stemcell === undefined && micro.imageId === undefined && options.stemcellOptional !== true) {
     cursor
       .get('resources')
       .get('cloud_properties')
