@@ -76,6 +76,11 @@ export class StemcellUnusable extends OperationalError {
   readonly code = 'E_STEMCELL_UNUSABLE';
 }
 
+/** There is no way into the VM by SSH: no client here, no user there. */
+export class SshUnavailable extends OperationalError {
+  readonly code = 'E_SSH_UNAVAILABLE';
+}
+
 /** What a `micro` command was asked for does not fit what is selected or what exists. */
 export class MicroRefused extends OperationalError {
   readonly code = 'E_MICRO_REFUSED';

@@ -98,13 +98,43 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
   });
   declareCommand(program, dispatch, {
     usage: 'logs <manifest>',
-    summary: 'fetch the logs of the jobs as a tarball',
+    summary: 'fetch the logs of the jobs as a tarball, or follow them',
     options: [
       stateOption,
+      { flags: '-f, --follow', summary: 'print what is added, until Ctrl-C' },
+      { flags: '--only <glob>', summary: 'only these files', repeatable: true },
       { flags: '--agent', summary: 'the logs of the agent instead' },
       { flags: '--out <path>', summary: 'file to write' },
     ],
     load: () => import('../commands/logs.ts'),
+  });
+  const port: OptionDeclaration = {
+    flags: '--port <number>',
+    summary: 'port of the SSH server (default 22)',
+  };
+  declareCommand(program, dispatch, {
+    usage: 'ssh <manifest> [command...]',
+    summary: 'open a shell on the VM, or run one command there; options of it come after --',
+    options: [stateOption, port],
+    load: () => import('../commands/ssh.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'scp <manifest> <paths...>',
+    summary: "copy files; paths on the VM begin with 'vm:'",
+    options: [stateOption, port, { flags: '-r, --recursive', summary: 'copy folders' }],
+    load: () => import('../commands/scp.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'run-errand <manifest> [job]',
+    summary: 'run bin/run of a job on the VM',
+    options: [stateOption],
+    load: () => import('../commands/run-errand.ts'),
+  });
+  declareCommand(program, dispatch, {
+    usage: 'support <manifest>',
+    summary: 'pack what explains a failed deploy, without secrets; also when the agent never answered',
+    options: [stateOption, ...variableOptions, { flags: '--out <path>', summary: 'file to write' }],
+    load: () => import('../commands/support.ts'),
   });
   declareCommand(program, dispatch, {
     usage: 'timeline <manifest>',

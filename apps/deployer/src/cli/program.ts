@@ -4,6 +4,7 @@ import { addGlobalOptions } from './declare.ts';
 import type { Dispatch } from './declare.ts';
 import { declareDocumentCommands } from './document-commands.ts';
 import { declareEnvironmentCommands } from './environment-commands.ts';
+import { declareMachineCommands } from './machine-commands.ts';
 import { declareMicroCommands } from './micro-commands.ts';
 import { declareStemcellCommands } from './stemcell-commands.ts';
 
@@ -18,6 +19,7 @@ export function buildProgram(version: string, dispatch: Dispatch): Command {
     .exitOverride();
   addGlobalOptions(program);
   declareEnvironmentCommands(program, dispatch);
+  declareMachineCommands(program, dispatch);
   declareMicroCommands(program, dispatch);
   declareDocumentCommands(program, dispatch);
   declareArtifactCommands(program, dispatch);

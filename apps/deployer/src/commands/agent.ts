@@ -1,17 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { AgentClient } from '@microbosh/agent-client';
 import { methods } from '@microbosh/agent-protocol';
 import type { MethodName } from '@microbosh/agent-protocol';
 import { OperationalError, messageOf } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
 import { parseYaml, toJson } from '@microbosh/spec/documents';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
-import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
-import { NoEnvironment } from '../errors.ts';
-import { environmentPaths } from '../state/environment-paths.ts';
-import { StateStore } from '../state/state-store.ts';
+import { openRecorded } from './recorded-environment.ts';
 
 /** The command line does not name a method of the agents' protocol, or gives it arguments of another form. */
 export class AgentCallInvalid extends OperationalError {
@@ -24,24 +20,13 @@ export async function run(
   args: readonly string[],
   options: CommandOptions,
 ): Promise<number> {
-  const [manifest = '', method = '', ...rest] = args;
+  const [, method = '', ...rest] = args;
   if (!isMethod(method)) {
     throw new AgentCallInvalid(`There is no agent method '${method}'`, {
       advice: `There are: ${Object.keys(methods).join(', ')}.`,
     });
   }
-  const { current } = await StateStore.open(
-    environmentPaths(manifest, textOption(options, 'state'), context.cwd),
-  );
-  const { endpoint } = current.own;
-  if (endpoint === undefined) {
-    throw new NoEnvironment('No current deployment found', { advice: 'Deploy it first.' });
-  }
-  const client = new AgentClient({
-    mbus: endpoint.mbus,
-    replyTo: current.director_id,
-    ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
-  });
+  const { client } = await openRecorded(context, args, options);
   try {
     const values = await Promise.all(rest.map((text) => parseArgument(text, context.cwd)));
     const value: unknown = await client.call(method, values as never, { signal: context.signal });

@@ -2,7 +2,7 @@ import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, registryOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { pathsOf } from '../environment.ts';
-import { isUnchanged } from '../inputs/unchanged.ts';
+import { isUnchanged, withRememberedStemcell } from '../inputs/unchanged.ts';
 import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
 
 const skipLine = 'No deployment, stemcell or release changes. Skipping deploy.';
@@ -13,7 +13,6 @@ export async function run(
   options: CommandOptions,
 ): Promise<number> {
   const [manifest = ''] = args;
-  const inputs = readInputFlags(options, context.cwd);
   const flags = {
     recreate: flagOption(options, 'recreate'),
     recreateDisk: flagOption(options, 'recreatePersistentDisks'),
@@ -21,6 +20,7 @@ export async function run(
     registry: registryOption(options),
   };
   const paths = pathsOf(manifest, textOption(options, 'state'), context);
+  const inputs = await withRememberedStemcell(readInputFlags(options, context.cwd), paths);
   const evaluated = await evaluateInputs(manifest, inputs, context);
   const forced = flags.recreate || flags.recreateDisk;
   if (!forced && (await isUnchanged(paths, evaluated.manifestSha))) {

@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
-import { flagOption, textOption } from '../cli/context.ts';
+import { flagOption, registryOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { composeDeployer } from '../compose-deployer.ts';
 import { createEnv } from '../engine/create-env.ts';
@@ -114,7 +114,7 @@ async function deploy(
     paths: deployment.paths,
     inputs: { ...flags, ...stemcell },
     evaluated: named.evaluated,
-    flags: { recreate: false, recreateDisk: false, skipDrain: false },
+    flags: { recreate: false, recreateDisk: false, skipDrain: false, registry: registryOption({}) },
     dependencies: composeDeployer(context),
   });
   return { outcome };

@@ -8,6 +8,7 @@ import { planEnv } from '../engine/plan-env.ts';
 import type { Step } from '../engine/plan.ts';
 import { pathsOf } from '../environment.ts';
 import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
+import { withRememberedStemcell } from '../inputs/unchanged.ts';
 import { plainJson } from '../state/state-document.ts';
 
 /** What create-env would do, without doing it. */
@@ -17,8 +18,8 @@ export async function run(
   options: CommandOptions,
 ): Promise<number> {
   const [manifest = ''] = args;
-  const inputs = readInputFlags(options, context.cwd);
   const paths = pathsOf(manifest, textOption(options, 'state'), context);
+  const inputs = await withRememberedStemcell(readInputFlags(options, context.cwd), paths);
   const evaluated = await evaluateInputs(manifest, inputs, context);
   const flags = {
     recreate: flagOption(options, 'recreate'),

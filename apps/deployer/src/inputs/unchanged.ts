@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
+import type { RememberedInputs } from '../state/environment-state.ts';
 
 /**
  * Whether the last deploy went through with this very manifest and with these very files. Cheap, and says no when in
@@ -41,4 +42,20 @@ function parse(text: string): JsonObject | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** The stemcell of a micro deployment, which its manifest does not name: that of the last deploy. */
+export async function withRememberedStemcell(
+  inputs: RememberedInputs,
+  paths: EnvironmentPaths,
+): Promise<RememberedInputs> {
+  const own = parse(await readFile(paths.state, 'utf8').catch(() => ''))?.['microbosh'];
+  const remembered = own !== undefined && isJsonObject(own) ? own['inputs'] : undefined;
+  if (remembered === undefined || !isJsonObject(remembered)) return inputs;
+  const { stemcell, stemcellSha1 } = remembered;
+  return {
+    ...inputs,
+    ...(typeof stemcell === 'string' ? { stemcell } : {}),
+    ...(typeof stemcellSha1 === 'string' ? { stemcellSha1 } : {}),
+  };
 }

@@ -1,0 +1,39 @@
+import { AgentClient } from '@microbosh/agent-client';
+import type { CommandContext, CommandOptions } from '../cli/context.ts';
+import { textOption } from '../cli/context.ts';
+import { NoEnvironment } from '../errors.ts';
+import { environmentPaths } from '../state/environment-paths.ts';
+import type { EnvironmentPaths } from '../state/environment-paths.ts';
+import type { EnvironmentState } from '../state/environment-state.ts';
+import { StateStore } from '../state/state-store.ts';
+
+export interface RecordedEnvironment {
+  readonly paths: EnvironmentPaths;
+  readonly state: EnvironmentState;
+  /** `<group>/0` */
+  readonly instance: string;
+  /** To the agent of the VM on record; to be closed. */
+  readonly client: AgentClient;
+}
+
+/** For commands that need nothing but the state and the agent: no lock, no cloud, no variables. */
+export async function openRecorded(
+  context: Pick<CommandContext, 'cwd'>,
+  args: readonly string[],
+  options: CommandOptions,
+): Promise<RecordedEnvironment> {
+  const paths = environmentPaths(args[0] ?? '', textOption(options, 'state'), context.cwd);
+  const { current: state } = await StateStore.open(paths);
+  const { endpoint, group } = state.own;
+  if (endpoint === undefined || state.current_vm_cid === '') {
+    throw new NoEnvironment('No current deployment found', {
+      advice: 'Deploy it first: microbosh create-env MANIFEST',
+    });
+  }
+  const client = new AgentClient({
+    mbus: endpoint.mbus,
+    replyTo: state.director_id,
+    ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
+  });
+  return { paths, state, instance: `${group ?? 'unknown'}/0`, client };
+}
