@@ -104,13 +104,13 @@ _microbosh() {
     case "$words" in *" $word "*) path="\${path:+$path }$word" ;; esac
   done
   if [ "$skip" = yes ]; then
-    COMPREPLY=($(compgen -f -- "$current"))
+    mapfile -t COMPREPLY < <(compgen -f -- "$current")
   elif [[ $current == -* ]]; then
-    COMPREPLY=($(compgen -W "$(_microbosh_flags "$path")" -- "$current"))
+    mapfile -t COMPREPLY < <(compgen -W "$(_microbosh_flags "$path")" -- "$current")
   else
     words=$(_microbosh_words "$path")
-    if [ -n "$words" ]; then COMPREPLY=($(compgen -W "$words" -- "$current"));
-    else COMPREPLY=($(compgen -f -- "$current")); fi
+    if [ -n "$words" ]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current");
+    else mapfile -t COMPREPLY < <(compgen -f -- "$current"); fi
   fi
 }
 complete -o filenames -o bashdefault -F _microbosh microbosh
