@@ -71,7 +71,7 @@ function adapt(manifest: string): JsonObject {
   });
 }
 
-const { networks: _networks, ...withoutNetworks } = spec;
+const withoutNetworks = Object.fromEntries(Object.entries(spec).filter(([key]) => key !== 'networks'));
 const untouched = structuredClone(spec);
 
 describe('the whole spec as micro sends it', () => {

@@ -107,7 +107,9 @@ async function deploy(
   stemcell: NamedStemcell,
   named: Awaited<ReturnType<typeof evaluateMicro>>,
 ) {
-  const { stemcell: _previous, stemcellSha1: _digest, ...flags } = named.inputs;
+  const flags = { ...named.inputs };
+  delete flags.stemcell;
+  delete flags.stemcellSha1;
   const outcome = await createEnv({
     context,
     manifest: deployment.manifest,

@@ -174,7 +174,8 @@ function lastBootstrapStep(consoleLog: string | undefined): string {
     try {
       const entry: unknown = JSON.parse(line);
       if (!isJsonObject(entry) || typeof entry['step'] !== 'string') return [];
-      return [`${entry['step']}: ${String(entry['outcome'] ?? entry['msg'])}`];
+      const { outcome } = entry;
+      return [`${entry['step']}: ${typeof outcome === 'string' ? outcome : 'unknown'}`];
     } catch {
       return [];
     }
