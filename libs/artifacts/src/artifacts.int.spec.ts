@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import {
   chmodSync,
   existsSync,
@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isOperationalError } from '@microbosh/errors';
 import { pack } from 'tar-stream';
 import {
@@ -159,6 +159,135 @@ describe('openRelease', () => {
     await expect(
       openRelease(makeRelease(), { workDir: join(work, 'out'), signal: AbortSignal.abort(reason) }),
     ).rejects.toBe(reason);
+  });
+});
+
+/** A release with compiled packages, source packages or both, made with GNU tar. */
+function makeCompiledRelease(licenseDigest?: string): string {
+  makeRelease();
+  write('compiled/bin/tool', 'a program');
+  tar('-C', 'compiled', '-czf', 'release/compiled.tgz', '.');
+  mkdirSync(join(work, 'release/compiled_packages'));
+  execFileSync('mv', [join(work, 'release/compiled.tgz'), join(work, 'release/compiled_packages/tool.tgz')]);
+  write('licence/LICENSE', 'do what you like');
+  tar('-C', 'licence', '-czf', 'release/license.tgz', '.');
+  write('release/LICENSE', 'do what you like');
+  const compiled = digestOf('sha256', 'release/compiled_packages/tool.tgz');
+  write(
+    'release/release.MF',
+    `name: demo
+version: "2"
+commit_hash: abc123
+uncommitted_changes: true
+jobs:
+- {name: web, version: v, fingerprint: v, sha1: ${digestOf('sha1', 'web.tgz')}}
+compiled_packages:
+- name: tool
+  version: f1
+  fingerprint: f1
+  sha1: sha256:${compiled}
+  stemcell: ubuntu-noble/1.484
+  dependencies: []
+license: {version: l1, fingerprint: l1, sha1: ${licenseDigest ?? digestOf('sha1', 'release/license.tgz')}}
+`,
+  );
+  rmSync(join(work, 'release/packages'), { recursive: true });
+  tar('-C', 'release', '-czf', 'release.tgz', '.');
+  return join(work, 'release.tgz');
+}
+
+describe('openRelease of a compiled release', () => {
+  it('gives its packages, their stemcell and the licence', async () => {
+    const release = await openRelease(makeCompiledRelease(), { workDir: join(work, 'out') });
+
+    expect(release.manifest).toMatchObject({
+      commitHash: 'abc123',
+      uncommittedChanges: true,
+      packages: [],
+      compiledPackages: [
+        { name: 'tool', fingerprint: 'f1', stemcell: 'ubuntu-noble/1.484', dependencies: [] },
+      ],
+      license: { fingerprint: 'l1' },
+    });
+    const archive = release.compiledPackages.get('tool')?.path ?? '';
+    expect(execFileSync('tar', ['-xzOf', archive, './bin/tool']).toString()).toBe('a program');
+  });
+
+  it('refuses a licence with another digest than the release states', async () => {
+    const path = makeCompiledRelease('0'.repeat(40));
+
+    await expect(openRelease(path, { workDir: join(work, 'out') })).rejects.toThrow(
+      "release.tgz, entry 'license.tgz' has the sha1 digest",
+    );
+  });
+
+  it('names a compiled package that is missing', async () => {
+    makeCompiledRelease();
+    tar('-C', 'release', '-czf', 'release.tgz', './release.MF', './jobs');
+
+    await expect(openRelease(join(work, 'release.tgz'), { workDir: join(work, 'out') })).rejects.toThrow(
+      "holds no 'compiled_packages/tool.tgz'",
+    );
+  });
+
+  it('reads fingerprints and digests that Ruby wrote as !binary', async () => {
+    makeRelease();
+    const asRuby = (text: string) => `!binary |-\n    ${Buffer.from(text).toString('base64')}`;
+    write(
+      'release/release.MF',
+      `---\nname: demo\nversion: '1'\njobs:\n- name: web\n  version: ${asRuby('v')}\n  fingerprint: ${asRuby('v')}\n  sha1: ${asRuby(digestOf('sha1', 'web.tgz'))}\npackages: []\n`,
+    );
+    tar('-C', 'release', '-czf', 'release.tgz', '.');
+
+    const release = await openRelease(join(work, 'release.tgz'), { workDir: join(work, 'out') });
+
+    expect(release.jobs.get('web')?.entry.fingerprint).toBe('v');
+  });
+});
+
+describe('a machine that lacks something', () => {
+  it.each(['xz', 'bzip2'])('says which program reads %s', async (program) => {
+    const path = makeRelease({ outer: program === 'xz' ? '-J' : '-j' });
+    vi.stubEnv('PATH', join(work, 'nothing'));
+    try {
+      const opening = openRelease(path, { workDir: join(work, 'out') });
+
+      await expect(opening).rejects.toThrow(
+        `release.tgz is compressed with ${program}, and this machine has no program '${program}'.`,
+      );
+      await expect(opening).rejects.toMatchObject({
+        advice: expect.stringContaining(`Install the package that brings '${program}'`),
+      });
+    } finally {
+      vi.unstubAllEnvs();
+    }
+  });
+
+  /** A file system of 1 MiB, in a namespace of its own. */
+  it('says that the disk is full, and where', () => {
+    write('s/image', randomBytes(3 << 20));
+    write('s/stemcell.MF', 'name: s\nversion: "1"\ncloud_properties: {}\n');
+    tar('-C', 's', '-czf', 's.tgz', 'stemcell.MF', 'image');
+    const script = `
+      const { openStemcell } = await import(${JSON.stringify(join(import.meta.dirname, 'open-stemcell.ts'))});
+      await openStemcell(${JSON.stringify(join(work, 's.tgz'))}, { workDir: ${JSON.stringify(join(work, 'small/out'))} })
+        .catch((error) => console.log(JSON.stringify([error.code, error.message, error.advice])));`;
+    mkdirSync(join(work, 'small'));
+
+    const output = execFileSync('unshare', [
+      ...(process.getuid?.() === 0 ? ['--mount'] : ['--mount', '--map-root-user']),
+      'sh',
+      '-c',
+      'mount -t tmpfs -o size=1m none "$0" && exec "$1" --input-type=module-typescript -e "$2"',
+      join(work, 'small'),
+      process.execPath,
+      script,
+    ]).toString();
+
+    const [code, message, advice] = JSON.parse(output) as string[];
+    expect(code).toBe('E_ARTIFACT_NO_ROOM');
+    expect(message).toBe(`There is no room for '${join(work, 'small/out/image')}'.`);
+    expect(advice).toContain('TMPDIR');
   });
 });
 

@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRelease } from './create-release.ts';
-import { ReleaseSourceInvalid } from './errors.ts';
+import { DigestMismatch, ReleaseSourceInvalid } from './errors.ts';
 import { openRelease } from './open-release.ts';
 
 let work: string;
@@ -40,6 +42,81 @@ const sh = (script: string) =>
   execFileSync('bash', ['-c', script], { cwd: join(work, 'src') })
     .toString()
     .trim();
+
+/** Puts the package `lib` into the release as vendoring does: a lock, an index, an archive in the blobstore. */
+function vendor(algorithm: 'sha1' | 'sha256'): string {
+  rmSync(join(work, 'src/packages/lib'), { recursive: true });
+  write('vendored/packaging', 'echo from another release\n');
+  mkdirSync(join(work, 'blobs'), { recursive: true });
+  execFileSync('tar', ['-C', join(work, 'vendored'), '-czf', join(work, 'blobs/some-id'), '.']);
+  const [hex = ''] = execFileSync(`${algorithm}sum`, [join(work, 'blobs/some-id')])
+    .toString()
+    .split(' ');
+  const digest = algorithm === 'sha1' ? hex : `sha256:${hex}`;
+  write('src/packages/lib/spec.lock', 'name: lib\nfingerprint: f00\ndependencies: [base]\n');
+  write('src/packages/base/spec', 'name: base\n');
+  write('src/packages/base/packaging', 'true\n');
+  write(
+    'src/.final_builds/packages/lib/index.yml',
+    `builds:\n  f00:\n    version: f00\n    blobstore_id: some-id\n    sha1: ${digest}\nformat-version: "2"\n`,
+  );
+  return digest;
+}
+
+describe('a vendored package', () => {
+  it.each(['sha1', 'sha256'] as const)(
+    'is taken as it was built, with its fingerprint and dependencies (%s)',
+    async (algorithm) => {
+      const digest = vendor(algorithm);
+      write(
+        'src/config/final.yml',
+        `name: demo\nblobstore:\n  provider: local\n  options: {blobstore_path: ${join(work, 'blobs')}}\n`,
+      );
+
+      const created = await createRelease(join(work, 'src'), join(work, 'demo.tgz'));
+      const opened = await openRelease(created.path, { workDir: join(work, 'out') });
+
+      expect(opened.manifest.packages.find(({ name }) => name === 'lib')).toEqual({
+        name: 'lib',
+        version: 'f00',
+        fingerprint: 'f00',
+        sha1: digest,
+        dependencies: ['base'],
+      });
+      expect(readFileSync(opened.packages.get('lib')?.path ?? '')).toEqual(
+        readFileSync(join(work, 'blobs/some-id')),
+      );
+    },
+  );
+
+  it('is fetched from a bucket that anybody may read, and refused when it is another one', async () => {
+    vendor('sha256');
+    const asked: string[] = [];
+    let blob = readFileSync(join(work, 'blobs/some-id'));
+    const server = createServer((request, response) => {
+      asked.push(request.url ?? '');
+      response.end(blob);
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    try {
+      write(
+        'src/config/final.yml',
+        `name: demo\nblobstore:\n  provider: s3\n  options: {bucket_name: b, folder_name: f, host: 127.0.0.1, port: ${port}, use_ssl: false}\n`,
+      );
+
+      const { packages } = await createRelease(join(work, 'src'), join(work, 'demo.tgz'));
+      expect(packages.map(({ name }) => name)).toContain('lib');
+      expect(asked).toEqual(['/b/f/some-id']);
+
+      blob = Buffer.from('another');
+      await expect(createRelease(join(work, 'src'), join(work, 'demo.tgz'))).rejects.toThrow(DigestMismatch);
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+  });
+});
 
 describe('createRelease', () => {
   it('makes a release that opens again, with the files that the specs name', async () => {
@@ -123,7 +200,24 @@ describe('createRelease', () => {
     ],
     ['another job name', () => write('src/jobs/web/spec', 'name: other\n'), "the job is called 'other'"],
     ['no jobs', () => rmSync(join(work, 'src/jobs'), { recursive: true }), 'has no jobs'],
-    ['a vendored package', () => write('src/packages/lib/spec.lock', 'name: lib\n'), 'is vendored'],
+    [
+      'a vendored package whose build is not listed',
+      () => write('src/packages/lib/spec.lock', 'name: lib\nfingerprint: abc\n'),
+      'does not list it',
+    ],
+    [
+      'a spec.lock of another package',
+      () => write('src/packages/lib/spec.lock', 'name: other\nfingerprint: abc\n'),
+      "is that of the package 'other'",
+    ],
+    [
+      'a vendored package in a blobstore that needs credentials',
+      () => {
+        vendor('sha1');
+        write('src/config/final.yml', 'name: demo\nblobstore: {provider: dav}\n');
+      },
+      "a blobstore of the kind 'dav'",
+    ],
   ])('refuses %s', async (_name, spoil, problem) => {
     spoil();
 

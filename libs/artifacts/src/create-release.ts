@@ -5,6 +5,7 @@ import { errorCode } from '@microbosh/errors';
 import { childOf, parseJobManifest, parseYaml, toJson, type YamlNode } from '@microbosh/spec';
 import { ReleaseSourceInvalid } from './errors.ts';
 import { matchesGlob } from './match-glob.ts';
+import { readVendoredPackage } from './vendored-package.ts';
 import { packTarGz, type PackedArchive, type PackedFile, type PackedLink } from './pack-archive.ts';
 
 export interface CreateReleaseOptions {
@@ -14,13 +15,15 @@ export interface CreateReleaseOptions {
   readonly version?: string;
   readonly commitHash?: string;
   readonly uncommittedChanges?: boolean;
+  /** Where archives of vendored packages are kept when they are downloaded; absent: not kept. */
+  readonly cacheDir?: string;
   readonly signal?: AbortSignal;
 }
 
 export interface CreatedPart {
   readonly name: string;
   readonly fingerprint: string;
-  /** `sha256:<hex>` of its archive. */
+  /** Digest string of its archive: `sha256:<hex>`, or that of the index for a vendored package. */
   readonly digest: string;
   /** Packages that it needs. */
   readonly packages: readonly string[];
@@ -60,7 +63,10 @@ export async function createRelease(
     const candidates = await listSources(directory);
     const packages: (CreatedPart & { readonly archive: PackedArchive })[] = [];
     for (const name of await subdirectories(join(directory, 'packages')))
-      packages.push(await buildPackage(directory, name, candidates, work, options.signal));
+      packages.push(
+        (await vendoredPackage(directory, name, options, work)) ??
+          (await buildPackage(directory, name, candidates, work, options.signal)),
+      );
     const jobs: (CreatedPart & { readonly archive: PackedArchive })[] = [];
     for (const name of await subdirectories(join(directory, 'jobs')))
       jobs.push(await buildJob(directory, name, work, options.signal));
@@ -105,6 +111,21 @@ const archived = (path: string, archive: PackedArchive): PackedFile => ({
   content: { file: archive.path, sizeBytes: archive.sizeBytes },
 });
 
+async function vendoredPackage(
+  directory: string,
+  name: string,
+  options: CreateReleaseOptions,
+  work: string,
+): Promise<(CreatedPart & { readonly archive: PackedArchive }) | undefined> {
+  const found = await readVendoredPackage(directory, name, {
+    cacheDir: options.cacheDir ?? work,
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  });
+  if (found === undefined) return undefined;
+  const { fingerprint, digest, dependencies, path, sizeBytes } = found;
+  return { name, fingerprint, digest, packages: dependencies, archive: { path, digest, sizeBytes } };
+}
+
 async function buildPackage(
   directory: string,
   name: string,
@@ -113,11 +134,6 @@ async function buildPackage(
   signal: AbortSignal | undefined,
 ): Promise<CreatedPart & { readonly archive: PackedArchive }> {
   const folder = join(directory, 'packages', name);
-  if (await exists(join(folder, 'spec.lock')))
-    throw invalid(
-      `Package '${name}' is vendored (it has a spec.lock): its content is in another release's blobstore.`,
-      'Build the release with the tool that vendored it, or copy the package in with its sources.',
-    );
   const shown = `packages/${name}/spec`;
   const spec = parseYaml(await readSource(join(folder, specFileName), shown), { file: shown });
   const dependencies = textList(spec, 'dependencies', shown);

@@ -25,6 +25,11 @@ export class ArtifactUnreadable extends OperationalError {
   readonly code = 'E_ARTIFACT_UNREADABLE';
 }
 
+/** The disk is full. */
+export class ArtifactNoRoom extends OperationalError {
+  readonly code = 'E_ARTIFACT_NO_ROOM';
+}
+
 /** An artifact could not be downloaded. */
 export class DownloadFailed extends OperationalError {
   readonly code = 'E_DOWNLOAD_FAILED';

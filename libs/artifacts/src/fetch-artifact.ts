@@ -4,6 +4,7 @@ import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { getCACertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { isOperationalError, messageOf } from '@microbosh/errors';
 import { retry, syncDirectory, type RetryPolicy } from '@microbosh/host';
@@ -128,7 +129,7 @@ async function download(
         stall.abort(new Error(`no data for ${stallTimeoutMs / 1000} s`));
     }
   })();
-  const agent = new EnvHttpProxyAgent();
+  const agent = proxyAgent();
   try {
     const { address, authorization } = splitCredentials(url);
     const response = await fetch(address, {
@@ -173,6 +174,12 @@ async function download(
     await watch;
     await agent.close().catch(() => undefined);
   }
+}
+
+/** Through the proxies of the environment; trusts the roots of the system beside those of Node.js. */
+function proxyAgent(): EnvHttpProxyAgent {
+  const ca = [...new Set([...getCACertificates('default'), ...getCACertificates('system')])];
+  return new EnvHttpProxyAgent({ connect: { ca }, requestTls: { ca }, proxyTls: { ca } });
 }
 
 /** undici says "fetch failed"; the cause says why. */

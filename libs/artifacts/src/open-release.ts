@@ -77,6 +77,9 @@ export async function openRelease(
     if (entry.kind !== 'file') continue;
     if (entry.path === 'release.MF') {
       manifest = parseReleaseManifest(await readText(entry), `${file}/release.MF`);
+    } else if (entry.path === 'license.tgz') {
+      const stated = manifest?.license?.sha1;
+      parts.set(entry.path, await storePart(entry, options.workDir, stated === '' ? undefined : stated));
     } else if (/^(?:jobs|packages|compiled_packages)\/[^/]+\.tgz$/.test(entry.path)) {
       parts.set(entry.path, await storePart(entry, options.workDir, statedDigest(manifest, entry.path)));
     }
@@ -88,6 +91,7 @@ export async function openRelease(
       advice: 'Give the tarball of a release.',
     });
   checkName(manifest, file, options.expectedName);
+  verifyLicense(manifest, parts.get('license.tgz'), file);
 
   return {
     manifest,
@@ -167,6 +171,16 @@ function verifiedPart(
       'The release is damaged; download or build it again.',
     );
   return part;
+}
+
+/** A release without the archive that it lists is usable all the same: nothing is made of it. */
+function verifyLicense(manifest: ReleaseManifest, part: StoredPart | undefined, file: string): void {
+  if (part === undefined || manifest.license === undefined || manifest.license.sha1 === '') return;
+  part.digester.verify(
+    manifest.license.sha1,
+    `${file}, entry 'license.tgz'`,
+    'The release is damaged; download or build it again.',
+  );
 }
 
 function packageArchives(

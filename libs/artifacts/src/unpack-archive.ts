@@ -1,5 +1,7 @@
 import { chmod, link, lstat, mkdir, open, symlink } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
+import { errorCode } from '@microbosh/errors';
+import { ArtifactNoRoom } from './errors.ts';
 import {
   readArchive,
   unsafe,
@@ -87,7 +89,7 @@ export async function writeContent(
       offset += chunk.length;
       // One write is in flight while the chunk is hashed and the next one arrives.
       await pending;
-      pending = writeAll(file, chunk, at);
+      pending = writeAll(file, chunk, at, path);
       pending.catch(() => undefined); // it is awaited below; until then nobody listens
       onChunk?.(chunk);
     }
@@ -116,8 +118,7 @@ export async function writeSparse(
       const at = offset;
       offset += chunk.length;
       await pending;
-      if (!isZero) pending = writeAll(file, chunk, at);
-      pending.catch(() => undefined); // it is awaited below; until then nobody listens
+      if (!isZero) pending = writeAll(file, chunk, at, path);
       pending.catch(() => undefined); // it is awaited below; until then nobody listens
       onChunk(chunk);
     }
@@ -133,10 +134,26 @@ async function writeAll(
   file: Awaited<ReturnType<typeof open>>,
   chunk: Uint8Array,
   position: number,
+  path: string,
 ): Promise<void> {
   let done = 0;
-  while (done < chunk.length) {
-    const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
-    done += bytesWritten;
+  try {
+    while (done < chunk.length) {
+      const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
+      done += bytesWritten;
+    }
+  } catch (error) {
+    throw noRoom(error, path);
   }
+}
+
+/** A full disk, or a quota, said so that the operator knows what to do; anything else as it is. */
+function noRoom(error: unknown, path: string): unknown {
+  const code = errorCode(error);
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return error;
+  return new ArtifactNoRoom(`There is no room for '${path}'.`, {
+    cause: error,
+    advice: `Make room on the file system of '${dirname(path)}', or set TMPDIR to a folder that has it, and run the command again.`,
+    details: { path },
+  });
 }

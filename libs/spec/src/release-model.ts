@@ -30,6 +30,8 @@ export interface ReleaseManifest {
   readonly jobs: readonly ReleaseJobEntry[];
   readonly packages: readonly ReleasePackage[];
   readonly compiledPackages: readonly ReleasePackage[];
+  /** The archive `license.tgz`. */
+  readonly license?: { readonly fingerprint: string; readonly sha1: string };
 }
 
 /** `job.MF`. */

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { createRelease } from '@microbosh/artifacts';
 import { NodeCommandRunner } from '@microbosh/host';
@@ -18,6 +19,7 @@ export async function run(
     ...(name === undefined ? {} : { name }),
     ...(version === undefined ? {} : { version }),
     ...(await commitOf(directory, context.signal)),
+    cacheDir: join(context.env.HOME ?? homedir(), '.microbosh', 'cache', 'downloads'),
     signal: context.signal,
   });
   if (context.global.json) {

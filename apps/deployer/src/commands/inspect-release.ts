@@ -37,6 +37,7 @@ export async function run(
         })),
         packages: manifest.packages.map(describePackage),
         compiled_packages: manifest.compiledPackages.map(describePackage),
+        license: manifest.license ?? null,
       });
       return 0;
     }
@@ -55,6 +56,7 @@ export async function run(
         (part) =>
           `Compiled      ${part.name}/${part.fingerprint} for ${part.stemcell ?? 'an unknown stemcell'}`,
       ),
+      ...(manifest.license === undefined ? [] : [`Licence       ${manifest.license.fingerprint}`]),
     ];
     context.console.block(`${lines.join('\n')}\n`);
     return 0;

@@ -54,7 +54,7 @@ license: {version: x, fingerprint: x, sha1: x}
       'release.MF',
     );
 
-    expect(manifest.jobs[0]).toEqual({ name: 'j', version: 'YWJj', fingerprint: 'YWJj', sha1: 'abc' });
+    expect(manifest.jobs[0]).toEqual({ name: 'j', version: 'abc', fingerprint: 'abc', sha1: 'abc' });
   });
 
   it.each([

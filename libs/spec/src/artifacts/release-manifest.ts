@@ -1,5 +1,5 @@
 import type { ReleaseJobEntry, ReleaseManifest, ReleasePackage } from '../release-model.ts';
-import type { YamlNode } from '../yaml/yaml-node.ts';
+import { childOf, isNull, type YamlNode } from '../yaml/yaml-node.ts';
 import {
   flag,
   listOf,
@@ -7,11 +7,14 @@ import {
   requiredText,
   textsOf,
   writtenText,
+  wrongShape,
 } from './artifact-document.ts';
 
 /** Reads `release.MF` (reference create-env §6.3). Throws `ArtifactManifestInvalid`, `YamlSyntaxError`. */
 export function parseReleaseManifest(text: string, file: string): ReleaseManifest {
-  const root = parseArtifactDocument(text, file, 'go-yaml-v3');
+  // Old releases were described by Ruby, which wrote the tag of base64 with one mark too few.
+  const tagged = text.replaceAll(/((?:sha1|version|fingerprint): )!(binary \|-)/g, '$1!!$2');
+  const root = parseArtifactDocument(tagged, file, 'go-yaml-v3');
   const commitHash = writtenText(root, 'commit_hash');
   const uncommittedChanges = flag(root, 'uncommitted_changes');
   return {
@@ -22,7 +25,16 @@ export function parseReleaseManifest(text: string, file: string): ReleaseManifes
     jobs: listOf(root, 'jobs').map(readJob),
     packages: listOf(root, 'packages').map(readPackage),
     compiledPackages: listOf(root, 'compiled_packages').map(readPackage),
+    ...readLicense(root),
   };
+}
+
+function readLicense(root: YamlNode): Pick<ReleaseManifest, 'license'> {
+  const node = childOf(root, 'license');
+  if (node === undefined || isNull(node)) return {};
+  if (node.kind !== 'mapping') throw wrongShape(node, "'license' must be a map");
+  const fingerprint = writtenText(node, 'fingerprint') || writtenText(node, 'version');
+  return { license: { fingerprint, sha1: writtenText(node, 'sha1') } };
 }
 
 function readJob(node: YamlNode): ReleaseJobEntry {
