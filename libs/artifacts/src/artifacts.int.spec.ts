@@ -256,7 +256,7 @@ describe('a machine that lacks something', () => {
         `release.tgz is compressed with ${program}, and this machine has no program '${program}'.`,
       );
       await expect(opening).rejects.toMatchObject({
-        advice: expect.stringContaining(`Install the package that brings '${program}'`),
+        advice: expect.stringContaining(`Install the package that brings '${program}'`) as string,
       });
     } finally {
       vi.unstubAllEnvs();

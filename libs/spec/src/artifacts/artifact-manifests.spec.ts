@@ -45,6 +45,7 @@ license: {version: x, fingerprint: x, sha1: x}
           stemcell: 'ubuntu-noble/1.10',
         },
       ],
+      license: { fingerprint: 'x', sha1: 'x' },
     });
   });
 
