@@ -1,5 +1,5 @@
 import { cpus } from 'node:os';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, type JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner, type CommandRunner } from '@microbosh/host';
@@ -24,6 +24,7 @@ import { HttpsServer } from './handlers/https-server.ts';
 import { layoutOf, type Layout } from './layout.ts';
 import type { AgentHost } from './ports/host.ts';
 import type { Log } from './ports/log.ts';
+import type { MonitPlace } from './supervisor/monit/monit-files.ts';
 import type { JobSupervisor, SupervisorEvent } from './supervisor/port.ts';
 import { TaskManager } from './tasks/task-manager.ts';
 import { Vitals } from './vitals/vitals.ts';
@@ -34,6 +35,8 @@ export interface AgentOptions {
   readonly host: AgentHost;
   readonly log: Log;
   readonly runner?: CommandRunner;
+  /** Where monit is not the machine's own: other ports than the originals'. */
+  readonly monit?: MonitPlace;
   /** Ends the process; the service manager starts it again. */
   readonly restart: (reason: string) => void;
 }
@@ -56,10 +59,11 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     provider: () => createProvider(host.settings.current().blobstore, { layout, local: localBlobs, runner }),
   });
   const bus: { current?: Bus } = {};
-  const { supervisor, begin } = await createSupervisor(options.supervisor, layout, log, (event) => {
+  const onEvent = (event: SupervisorEvent) => {
     const alert = alertOf(event, host.settings.current().networks);
     if (alert) bus.current?.publish('alert', alert);
-  });
+  };
+  const supervisor = await createSupervisor(options, { layout, runner, log, onEvent });
   const specs = new SpecStore(layout);
   const applier = new Applier({
     ...{ layout, blobs, localBlobs, specs, supervisor, runner, log },
@@ -87,16 +91,19 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 
   await applier.recover();
   await compiler.recover();
-  await begin();
+  await supervisor.begin();
   await dispatcher.restore();
   const handler = await createHandler(host, { dispatcher, blobs: localBlobs, log });
   bus.current = handler;
   const heartbeats = handler.sendsNotices ? beginHeartbeats(parts) : undefined;
+  // After the handler: until there is somebody to tell, monit keeps its mails.
+  const alertServers = await beginAlertServers(options, layout, handler, onEvent);
   log.info({ port: handler.port }, 'serving');
   return {
     port: handler.port,
     close: async () => {
       heartbeats?.abort();
+      for (const server of alertServers) await server.close();
       await handler.close();
       await supervisor.close();
     },
@@ -131,6 +138,38 @@ function beginHeartbeats(parts: AgentParts): AbortController {
   return stopping;
 }
 
+/** Takes what monit mails, and, where there is a bus to tell it on, what sshd logs. */
+async function beginAlertServers(
+  { supervisor, monit, log }: AgentOptions,
+  layout: Layout,
+  bus: Bus,
+  onEvent: (event: SupervisorEvent) => void,
+): Promise<readonly { close(): Promise<void> }[]> {
+  const servers: { close(): Promise<void> }[] = [];
+  if (supervisor === 'monit') {
+    const { AlertMailServer } = await import('./alerts/alert-mail-server.ts');
+    const { monitPaths, monitPorts } = await import('./supervisor/monit/monit-files.ts');
+    const mails = new AlertMailServer({
+      port: monit?.smtpPort ?? monitPorts.smtp,
+      credentials: () => readFile(monitPaths(layout.base).mailUser, 'utf8'),
+      onEvent,
+      log,
+    });
+    await mails.listen();
+    servers.push(mails);
+  }
+  if (bus.sendsNotices) {
+    const { SshAlertServer } = await import('./alerts/ssh-alerts.ts');
+    const logins = new SshAlertServer({
+      ...(monit?.sshAlertPort === undefined ? {} : { port: monit.sshAlertPort }),
+      onAlert: (alert) => bus.publish('alert', alert),
+      log,
+    });
+    if (await logins.listen()) servers.push(logins);
+  }
+  return servers;
+}
+
 async function heartbeat(parts: AgentParts): Promise<JsonObject> {
   const [spec, state] = [await parts.specs.current(), await jobState(parts)];
   await writeHealth(parts.layout, state);
@@ -147,20 +186,29 @@ async function heartbeat(parts: AgentParts): Promise<JsonObject> {
 }
 
 async function createSupervisor(
-  kind: SupervisorKind,
-  layout: Layout,
-  log: Log,
-  onEvent: (event: SupervisorEvent) => void,
-): Promise<{ readonly supervisor: JobSupervisor; readonly begin: () => Promise<void> }> {
-  if (kind !== 'builtin') {
-    throw new ActionError(`The supervisor '${kind}' is not part of this agent`, {
-      code: 'E_SUPERVISOR',
-      advice: 'Start the agent with -M builtin.',
-    });
+  { supervisor: kind, monit }: AgentOptions,
+  parts: {
+    readonly layout: Layout;
+    readonly runner: CommandRunner;
+    readonly log: Log;
+    readonly onEvent: (event: SupervisorEvent) => void;
+  },
+): Promise<JobSupervisor> {
+  switch (kind) {
+    case 'builtin': {
+      const { BuiltinSupervisor } = await import('./supervisor/builtin-supervisor.ts');
+      return new BuiltinSupervisor(parts);
+    }
+    case 'monit': {
+      const { MonitSupervisor } = await import('./supervisor/monit/monit-supervisor.ts');
+      return new MonitSupervisor({ ...parts, ...monit });
+    }
+    case 'dummy':
+      throw new ActionError(`The supervisor '${kind}' is not part of this agent`, {
+        code: 'E_SUPERVISOR',
+        advice: 'Start the agent with -M monit or -M builtin.',
+      });
   }
-  const { BuiltinSupervisor } = await import('./supervisor/builtin-supervisor.ts');
-  const supervisor = new BuiltinSupervisor({ layout, log, onEvent });
-  return { supervisor, begin: () => supervisor.begin() };
 }
 
 async function createHandler(

@@ -6,7 +6,7 @@ import { ActionError, wrapping } from '../errors.ts';
 import type { ActionTable } from '../handlers/dispatcher.ts';
 import { drain, drainArguments } from '../scripts/drain.ts';
 import { exists, inherited, runLifecycleScripts, runScript, scriptPath } from '../scripts/job-scripts.ts';
-import { writeControlFiles } from '../supervisor/control-files.ts';
+import { controlFileFailure, writeControlFiles } from '../supervisor/control-files.ts';
 import type { AgentParts } from './context.ts';
 import { jobState, writeHealth } from './job-state.ts';
 
@@ -28,10 +28,12 @@ export function jobActions(parts: AgentParts): ActionTable {
     start: async () => {
       const jobs = jobNames(await specs.current());
       await wrapping('Configuring jobs', () => writeControlFiles(layout, jobs));
-      await wrapping('Reloading the supervisor', () => supervisor.reload());
+      const problems = await wrapping('Reloading the supervisor', () => supervisor.reload());
       await wrapping('Starting Monitored Services', () => supervisor.start());
       await rm(layout.stopped, { force: true });
       await health();
+      // Last: a job whose control file is wrong does not keep the others down.
+      if (problems.length > 0) throw controlFileFailure(problems);
       return 'started';
     },
     stop: async (_args, context) => {

@@ -269,7 +269,8 @@ export class Applier {
   /** Changed jobs are no longer supervised until `start` writes their control files again. */
   async #dropControlFiles(jobs: readonly string[]): Promise<void> {
     const { monitJobs } = this.#options.layout;
-    const pattern = (name: string) => new RegExp(`^\\d{4}_${escapeRegExp(name)}(_.*)?\\.monitrc$`);
+    const pattern = (name: string) =>
+      new RegExp(`^\\d{4}_${escapeRegExp(name)}(_.*)?\\.monitrc(\\.refused)?$`);
     for (const file of await namesIn(monitJobs)) {
       if (jobs.some((name) => pattern(name).test(file))) await rm(join(monitJobs, file), { force: true });
     }

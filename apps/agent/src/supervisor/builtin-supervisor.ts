@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { readFile, stat, statfs } from 'node:fs/promises';
-import { cpus, loadavg } from 'node:os';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isJsonObject, messageOf } from '@microbosh/errors';
@@ -8,26 +7,28 @@ import { writeFileDurably } from '@microbosh/host';
 import { ActionError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
 import type { Log } from '../ports/log.ts';
-import { connectionWorks } from './connection-check.ts';
-import {
-  parseControlFile,
-  type ControlProgram,
-  type ControlRule,
-  type ControlService,
-} from './control-file.ts';
-import { readControlFiles } from './control-files.ts';
-import { runProgram } from './run-program.ts';
-import type { JobSupervisor, ProcessStatus, SupervisorEvent } from './port.ts';
+import { loadControlFiles, type LoadedControlFiles } from './control-files.ts';
+import type { ControlProgram, ControlReaction, ControlRule, ControlService } from './control-language.ts';
+import { PidIdentities } from './pid-identities.ts';
+import type { ControlProblem, JobSupervisor, ProcessStatus, SupervisorEvent } from './port.ts';
 import {
   cpuPercent,
   processFacts,
   processMatching,
-  processOfPidFile,
   processTree,
   totalMemoryKb,
   uptimeSecs,
   type ProcessFacts,
 } from './process-table.ts';
+import {
+  conditionHolds,
+  cpuCount,
+  describeTest,
+  eventOf,
+  matchesCron,
+  type RuleMemory,
+} from './rule-checks.ts';
+import { runProgram } from './run-program.ts';
 
 export interface BuiltinSupervisorOptions {
   readonly layout: Layout;
@@ -35,27 +36,37 @@ export interface BuiltinSupervisorOptions {
   readonly onEvent?: (event: SupervisorEvent) => void;
   /** Between two looks at every process. Default 1 000. */
   readonly intervalMs?: number;
+  /** Length of a cycle, in which rules are looked at and counted. Default that of monit: 10 000. */
+  readonly cycleMs?: number;
 }
 
 type Phase = 'unmonitored' | 'starting' | 'monitored' | 'stopping';
 
 interface Watched {
+  readonly file: string;
   readonly service: ControlService;
   phase: Phase;
   problem: string | undefined;
   last: { readonly facts: ProcessFacts; readonly at: number } | undefined;
   cpu: number;
-  /** For each rule, whether its test failed in the last cycles. */
-  readonly history: boolean[][];
-  /** Times of restarts, for `N restarts within M cycles`. */
-  restarts: number;
+  /** Of `check program`. */
+  exitCode: number | undefined;
+  readonly rules: readonly RuleState[];
+  /** Cycles in which it was restarted. */
+  restarts: number[];
+  cycle: number;
   retryAt: number;
   retryDelayMs: number;
   work: Promise<void> | undefined;
 }
 
-/** Resource and connection rules count cycles of monit's length. */
-const cycleMs = 10_000;
+interface RuleState {
+  readonly rule: ControlRule;
+  readonly memory: RuleMemory;
+  /** Whether the condition held in the last cycles. */
+  readonly history: boolean[];
+  failed: boolean;
+}
 
 /**
  * Reads the control files that releases ship for monit and does what they ask. The processes are not its children:
@@ -64,7 +75,10 @@ const cycleMs = 10_000;
 export class BuiltinSupervisor implements JobSupervisor {
   readonly #options: BuiltinSupervisorOptions;
   readonly #services = new Map<string, Watched>();
+  readonly #pids = new PidIdentities();
   readonly #stopping = new AbortController();
+  /** Names of services whose control file cannot be used. */
+  #unusable: readonly string[] = [];
   #loop: Promise<void> | undefined;
   #nextRuleCheck = 0;
 
@@ -72,26 +86,28 @@ export class BuiltinSupervisor implements JobSupervisor {
     this.#options = options;
   }
 
-  /** Takes up what a previous agent watched, and begins to look after it. */
   async begin(): Promise<void> {
-    const monitored = await this.#readMonitored();
+    const monitored = await this.#restore();
     await this.#load();
     for (const [name, watched] of this.#services) {
-      if (monitored.has(name) && watched.service.mode !== 'manual') watched.phase = 'monitored';
+      if (!monitored.has(name)) continue;
+      // A manual one is not brought up by a boot, but looked after when it is up.
+      if (watched.service.mode !== 'manual' || (await this.#find(watched))) watched.phase = 'monitored';
     }
     this.#loop = this.#run();
   }
 
-  async reload(): Promise<void> {
-    await this.#load();
+  async reload(): Promise<readonly ControlProblem[]> {
+    const problems = await this.#load();
     await this.#record();
+    return problems;
   }
 
   async start(): Promise<void> {
     for (const watched of this.#ordered()) {
       if (watched.phase === 'monitored' && (await this.#find(watched))) continue;
       watched.retryDelayMs = 1_000;
-      watched.restarts = 0;
+      watched.restarts = [];
       // Now, not when its turn comes: a boot after this moment has to bring it up.
       watched.phase = 'starting';
       void this.#begin(watched, () => this.#bringUp(watched));
@@ -100,25 +116,10 @@ export class BuiltinSupervisor implements JobSupervisor {
   }
 
   async stop({ wait, signal }: { readonly wait: boolean; readonly signal?: AbortSignal }): Promise<void> {
-    const works: Promise<void>[] = [];
-    for (const watched of [...this.#ordered()].reverse()) {
-      const dependants = [...this.#services.values()].filter(({ service }) =>
-        service.dependsOn.includes(watched.service.name),
-      );
-      const previous = watched.work;
-      watched.phase = 'stopping';
-      works.push(
-        this.#begin(watched, async () => {
-          await previous;
-          await Promise.all(dependants.map(({ work }) => work ?? Promise.resolve()));
-          await this.#bringDown(watched);
-        }),
-      );
-    }
+    const works = this.#takeDown(this.#ordered());
     await this.#record();
     if (!wait) return;
-    await Promise.all(works);
-    signal?.throwIfAborted();
+    await orAborted(Promise.all(works), signal);
     const failed = [...this.#services.values()].filter(({ problem }) => problem === 'failed to stop');
     if (failed.length === 0) return;
     const names = failed.map(({ service }) => service.name).join(', ');
@@ -128,18 +129,22 @@ export class BuiltinSupervisor implements JobSupervisor {
     });
   }
 
-  async unmonitor(): Promise<void> {
-    for (const watched of this.#services.values()) watched.phase = 'unmonitored';
+  async unmonitor(signal?: AbortSignal): Promise<void> {
+    const works: Promise<void>[] = [];
+    for (const watched of this.#services.values()) {
+      if (watched.work) works.push(watched.work);
+      // What is being stopped goes on to be stopped, and is not monitored after that.
+      if (watched.phase !== 'stopping') watched.phase = 'unmonitored';
+    }
     await this.#record();
+    await orAborted(Promise.all(works), signal);
   }
 
   async processes(): Promise<readonly ProcessStatus[]> {
     const memory = await totalMemoryKb();
     const statuses: ProcessStatus[] = [];
-    for (const watched of this.#services.values()) {
-      if (watched.service.kind !== 'process') continue;
-      statuses.push(await this.#status(watched, memory));
-    }
+    for (const watched of this.#services.values()) statuses.push(await this.#status(watched, memory));
+    for (const name of this.#unusable) statuses.push({ name, state: 'failing' });
     return statuses;
   }
 
@@ -167,42 +172,38 @@ export class BuiltinSupervisor implements JobSupervisor {
 
   // ── control files ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #load(): Promise<void> {
-    const found = new Map<string, ControlService>();
-    for (const [file, content] of await readControlFiles(this.#options.layout)) {
-      try {
-        for (const service of parseControlFile(content)) {
-          if (service.groups.length === 0 || service.groups.includes('vcap'))
-            found.set(service.name, service);
-          this.#warnUnsupported(file, service);
-        }
-      } catch (error) {
-        throw new ActionError(`The control file '${file}' cannot be read: ${messageOf(error)}`, {
-          code: 'E_CONTROL_FILE',
-          advice: 'Correct the monit file of the job.',
-          cause: error,
-        });
+  async #load(): Promise<readonly ControlProblem[]> {
+    const loaded = await loadControlFiles(this.#options.layout);
+    this.#tell(loaded);
+    this.#unusable = loaded.unusable;
+    const found = new Map(
+      loaded.services
+        .filter(({ service: { groups } }) => groups.length === 0 || groups.includes('vcap'))
+        .map((entry) => [entry.service.name, entry]),
+    );
+    for (const name of this.#services.keys()) if (!found.has(name)) this.#services.delete(name);
+    for (const [name, { file, service }] of found) {
+      const known = this.#services.get(name);
+      if (known && isSameService(known.service, service)) continue;
+      this.#services.set(name, watch(file, service, known));
+    }
+    return loaded.problems;
+  }
+
+  #tell({ services, problems }: LoadedControlFiles): void {
+    const { log } = this.#options;
+    for (const { file, line, message } of problems) {
+      log.error({ file, line, problem: message }, 'a control file cannot be used');
+    }
+    for (const { file, service } of services) {
+      for (const { test, line } of service.rules) {
+        if (test.kind !== 'unsupported') continue;
+        log.warn({ file, line, service: service.name, condition: test.text }, 'condition is not looked at');
       }
     }
-    for (const name of this.#services.keys()) if (!found.has(name)) this.#services.delete(name);
-    for (const [name, service] of found) {
-      const known = this.#services.get(name);
-      if (known && JSON.stringify(known.service) === JSON.stringify(service)) continue;
-      this.#services.set(name, watch(service, known));
-    }
   }
 
-  #warnUnsupported(file: string, service: ControlService): void {
-    for (const { test } of service.rules) {
-      if (test.kind !== 'unsupported') continue;
-      this.#options.log.warn(
-        { file, service: service.name, condition: test.text },
-        'condition is not supported',
-      );
-    }
-  }
-
-  /** Services after those they depend on; a cycle is cut where it closes. */
+  /** Services after those they depend on. */
   #ordered(): readonly Watched[] {
     const ordered: Watched[] = [];
     const visiting = new Set<string>();
@@ -217,6 +218,16 @@ export class BuiltinSupervisor implements JobSupervisor {
     };
     for (const watched of this.#services.values()) visit(watched);
     return ordered;
+  }
+
+  /** Services that depend on it, directly or not, after those they depend on. */
+  #dependants(root: Watched): readonly Watched[] {
+    const names = new Set([root.service.name]);
+    return this.#ordered().filter((watched) => {
+      if (watched === root || !watched.service.dependsOn.some((name) => names.has(name))) return false;
+      names.add(watched.service.name);
+      return true;
+    });
   }
 
   // ── processes ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -240,35 +251,42 @@ export class BuiltinSupervisor implements JobSupervisor {
 
   async #bringUp(watched: Watched): Promise<void> {
     const { service } = watched;
-    if (this.#stopping.signal.aborted) return;
-    watched.phase = 'starting';
+    // What was asked for since it was put in line counts.
+    if (this.#stopping.signal.aborted || this.#phase(watched) !== 'starting') return;
     for (const name of service.dependsOn) await this.#services.get(name)?.work;
-    if (service.kind !== 'process' || (await this.#find(watched))) {
-      this.#becomeMonitored(watched);
-      return;
-    }
-    if (service.start) {
-      const failure = await this.#runProgram(service.start);
+    if (this.#phase(watched) !== 'starting') return;
+    if (service.kind !== 'process' || (await this.#find(watched))) return this.#becomeMonitored(watched);
+    const absent = await this.#absentDependency(service);
+    if (service.start && absent === undefined) {
+      const failure = await this.#runProgram(service.start, service.name);
       const deadline = Date.now() + service.start.timeoutMs;
       while (!(await this.#find(watched)) && Date.now() < deadline && !this.#stopping.signal.aborted) {
         // A stop that was asked for meanwhile waits for this to end.
-        if (this.#phase(watched) === 'stopping') return;
+        if (this.#phase(watched) !== 'starting') return;
         if (failure !== undefined) break;
         await sleep(100);
       }
     }
-    if (this.#phase(watched) === 'stopping') return;
-    if (await this.#find(watched)) {
-      this.#becomeMonitored(watched);
-      return;
-    }
+    if (this.#phase(watched) !== 'starting') return;
+    if (await this.#find(watched)) return this.#becomeMonitored(watched);
     watched.phase = 'monitored';
     watched.problem = 'failed to start';
     watched.retryAt = Date.now() + watched.retryDelayMs;
     watched.retryDelayMs = Math.min(watched.retryDelayMs * 2, 60_000);
-    this.#event(watched, 'execution failed', 'alert', 'failed to start');
+    const reason = absent === undefined ? '' : `: '${absent}', which it depends on, does not run`;
+    this.#event(watched, 'execution failed', 'alert', `failed to start${reason}`);
   }
 
+  /** A process it depends on that does not run. */
+  async #absentDependency({ dependsOn }: ControlService): Promise<string | undefined> {
+    for (const name of dependsOn) {
+      const dependency = this.#services.get(name);
+      if (dependency?.service.kind === 'process' && !(await this.#find(dependency))) return name;
+    }
+    return undefined;
+  }
+
+  /** Read anew: others change it while we wait. */
   #phase(watched: Watched): Phase {
     return watched.phase;
   }
@@ -276,6 +294,27 @@ export class BuiltinSupervisor implements JobSupervisor {
   #becomeMonitored(watched: Watched): void {
     watched.phase = 'monitored';
     watched.problem = undefined;
+    for (const state of watched.rules) {
+      state.failed = false;
+      state.history.length = 0;
+    }
+  }
+
+  /** Stops services, given after those they depend on; each after its dependants. */
+  #takeDown(services: readonly Watched[]): readonly Promise<void>[] {
+    const works: Promise<void>[] = [];
+    for (const watched of [...services].reverse()) {
+      const dependants = services.filter(({ service }) => service.dependsOn.includes(watched.service.name));
+      const waitFor = dependants.flatMap(({ work }) => (work ? [work] : []));
+      watched.phase = 'stopping';
+      works.push(
+        this.#begin(watched, async () => {
+          await Promise.all(waitFor);
+          await this.#bringDown(watched);
+        }),
+      );
+    }
+    return works;
   }
 
   async #bringDown(watched: Watched): Promise<void> {
@@ -283,7 +322,7 @@ export class BuiltinSupervisor implements JobSupervisor {
     const facts = await this.#find(watched);
     if (facts && service.kind === 'process') {
       if (service.stop) {
-        await this.#runProgram(service.stop);
+        await this.#runProgram(service.stop, service.name);
         await this.#waitUntilGone(facts, service.stop.timeoutMs);
       } else {
         signalProcess(facts.pid, 'SIGTERM');
@@ -297,6 +336,24 @@ export class BuiltinSupervisor implements JobSupervisor {
     if (watched.problem) this.#event(watched, 'execution failed', 'alert', 'failed to stop');
   }
 
+  /** As monit: what depends on it is stopped before and started after it. */
+  #restart(watched: Watched): void {
+    const dependants = this.#dependants(watched).filter(({ phase }) => phase === 'monitored');
+    const affected = [watched, ...dependants];
+    void Promise.all(this.#takeDown(affected));
+    for (const each of affected) {
+      void this.#begin(each, async () => {
+        // Only what this restart took down: a stop or unmonitor that came meanwhile counts.
+        if (this.#phase(each) !== 'unmonitored' || each.problem !== undefined) {
+          if (each.problem === 'failed to stop') each.phase = 'monitored';
+          return;
+        }
+        each.phase = 'starting';
+        await this.#bringUp(each);
+      });
+    }
+  }
+
   async #waitUntilGone(facts: ProcessFacts, timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while ((await isSame(facts)) && Date.now() < deadline) await sleep(50);
@@ -306,13 +363,13 @@ export class BuiltinSupervisor implements JobSupervisor {
     const { service } = watched;
     if (service.kind !== 'process') return undefined;
     return service.matching === undefined
-      ? processOfPidFile(service.target)
+      ? this.#pids.processOf(service.target)
       : processMatching(service.matching);
   }
 
   /** Undefined on success, else what went wrong. */
-  async #runProgram(program: ControlProgram): Promise<string | undefined> {
-    const failure = await runProgram(program);
+  async #runProgram(program: ControlProgram, service: string): Promise<string | undefined> {
+    const { failure } = await runProgram(program, { MONIT_SERVICE: service });
     if (failure !== undefined) {
       this.#options.log.warn({ program: program.argv[0], err: failure }, 'a program of a job failed');
     }
@@ -325,13 +382,18 @@ export class BuiltinSupervisor implements JobSupervisor {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const checkRules = Date.now() >= this.#nextRuleCheck;
-      if (checkRules) this.#nextRuleCheck = Date.now() + cycleMs;
+      if (checkRules) this.#nextRuleCheck = Date.now() + (this.#options.cycleMs ?? 10_000);
       for (const watched of this.#services.values()) {
         try {
           await this.#look(watched, checkRules);
         } catch (error) {
           this.#options.log.error({ service: watched.service.name, err: messageOf(error) }, 'looking failed');
         }
+      }
+      if (this.#pids.takeChanged()) {
+        await this.#record().catch((error: unknown) =>
+          this.#options.log.error({ err: messageOf(error) }, 'what is supervised could not be recorded'),
+        );
       }
       await sleep(this.#options.intervalMs ?? 1_000, undefined, { signal }).catch(() => undefined);
     }
@@ -342,103 +404,120 @@ export class BuiltinSupervisor implements JobSupervisor {
     const { service } = watched;
     const facts = await this.#find(watched);
     if (service.kind === 'process' && !facts) {
-      if (service.mode !== 'active' || Date.now() < watched.retryAt) return;
-      if (watched.problem === undefined) {
-        watched.problem = 'does not exist';
-        watched.restarts += 1;
-        this.#event(watched, 'does not exist', 'restart', 'process is not running');
-      }
-      void this.#begin(watched, () => this.#bringUp(watched));
+      this.#missing(watched);
       return;
     }
     if (facts) {
       const at = Date.now();
-      watched.cpu = cpuPercent(watched.last?.facts, facts, at - (watched.last?.at ?? at), cpus().length);
+      watched.cpu = cpuPercent(watched.last?.facts, facts, at - (watched.last?.at ?? at), cpuCount);
       watched.last = { facts, at };
       watched.retryDelayMs = 1_000;
       if (watched.problem === 'failed to start' || watched.problem === 'does not exist')
         watched.problem = undefined;
     }
-    if (checkRules) await this.#checkRules(watched, facts);
+    if (!checkRules) return;
+    watched.cycle += 1;
+    if (!isDue(watched)) return;
+    if (['file', 'directory', 'filesystem'].includes(service.kind)) await this.#lookAtPath(watched);
+    if (service.program) watched.exitCode = (await runProgram(service.program)).exitCode ?? -1;
+    await this.#checkRules(watched, facts);
+  }
+
+  /** A process that is gone. */
+  #missing(watched: Watched): void {
+    const { mode } = watched.service;
+    if (watched.problem === undefined) {
+      watched.problem = 'does not exist';
+      const action = mode === 'passive' ? 'alert' : 'restart';
+      this.#event(watched, 'does not exist', action, 'process is not running');
+      if (action === 'restart') watched.restarts.push(watched.cycle);
+      for (const dependant of action === 'restart' ? this.#dependants(watched) : []) {
+        if (dependant.phase === 'monitored') this.#restart(dependant);
+      }
+    }
+    if (mode === 'passive' || Date.now() < watched.retryAt) return;
+    watched.phase = 'starting';
+    void this.#begin(watched, () => this.#bringUp(watched));
+  }
+
+  async #lookAtPath(watched: Watched): Promise<void> {
+    const isThere = await stat(watched.service.target).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) watched.problem = undefined;
+    else if (watched.problem === undefined) {
+      watched.problem = 'does not exist';
+      this.#event(watched, 'does not exist', 'alert', `${watched.service.kind} does not exist`);
+    }
   }
 
   async #checkRules(watched: Watched, facts: ProcessFacts | undefined): Promise<void> {
-    for (const [index, rule] of watched.service.rules.entries()) {
-      const failed = await this.#fails(watched, rule, facts);
-      const history = (watched.history[index] ??= []);
-      history.push(failed);
-      if (history.length > rule.within) history.shift();
-      if (!failed || history.filter(Boolean).length < rule.times) continue;
-      history.length = 0;
-      await this.#react(watched, rule);
-      return;
-    }
-  }
-
-  async #fails(watched: Watched, rule: ControlRule, facts: ProcessFacts | undefined): Promise<boolean> {
-    const { test } = rule;
-    switch (test.kind) {
-      case 'unsupported':
-        return false;
-      case 'restarts':
-        return watched.restarts >= test.count;
-      case 'exists': {
-        const present =
-          watched.service.kind === 'process' ? facts !== undefined : await pathExists(watched.service.target);
-        return test.negated ? !present : present;
-      }
-      case 'connection':
-      case 'unix-socket':
-        return !(await connectionWorks(test));
-      case 'resource': {
-        const value = await this.#measure(watched, test.resource, test.unit, facts);
-        return value !== undefined && compare(value, test.comparison, test.value);
-      }
-    }
-  }
-
-  async #measure(
-    watched: Watched,
-    resource: Extract<ControlRule['test'], { kind: 'resource' }>['resource'],
-    unit: 'percent' | 'bytes' | 'count',
-    facts: ProcessFacts | undefined,
-  ): Promise<number | undefined> {
-    if (resource === 'loadavg') return loadavg()[0];
-    if (resource === 'space' || resource === 'inode') return diskUse(watched.service.target, resource, unit);
-    if (resource === 'size')
-      return stat(watched.service.target).then(
-        ({ size }) => size,
-        () => undefined,
+    for (const state of watched.rules) {
+      const { rule, history, memory } = state;
+      const holds = await conditionHolds(
+        watched.service,
+        rule.test,
+        {
+          facts,
+          cpu: watched.cpu,
+          exitCode: watched.exitCode,
+          restartsWithin: (cycles) =>
+            watched.restarts.filter((cycle) => watched.cycle - cycle < cycles).length,
+        },
+        memory,
       );
-    if (!facts) return undefined;
-    if (resource === 'cpu' || resource === 'totalcpu') return watched.cpu;
-    const tree = resource === 'memory' ? [facts] : await processTree(facts);
-    if (resource === 'children') return tree.length - 1;
-    const kb = tree.reduce((sum, member) => sum + member.rssKb, 0);
-    return unit === 'percent' ? (kb / (await totalMemoryKb())) * 100 : kb * 1_024;
+      history.push(holds);
+      if (history.length > rule.within) history.shift();
+      if (holds && history.filter(Boolean).length >= rule.times) {
+        const isNew = !state.failed;
+        // A change is over as soon as it is told.
+        state.failed = rule.test.kind !== 'changed';
+        history.length = 0;
+        if (await this.#react(watched, rule, isNew)) return;
+      } else if (!holds && state.failed && !history.some(Boolean)) {
+        state.failed = false;
+        if (rule.recovery && (await this.#do(watched, rule.recovery))) return;
+      }
+    }
   }
 
-  async #react(watched: Watched, rule: ControlRule): Promise<void> {
-    const event =
-      rule.test.kind === 'resource'
-        ? 'resource limit matched'
-        : rule.test.kind === 'restarts'
-          ? 'timeout'
-          : 'connection failed';
-    this.#event(watched, event, rule.action, describe(rule));
-    if (rule.action === 'restart') {
-      watched.restarts += 1;
-      void this.#begin(watched, async () => {
-        watched.phase = 'stopping';
-        await this.#bringDown(watched);
-        await this.#bringUp(watched);
-      });
-    } else if (rule.action === 'stop') void this.#begin(watched, () => this.#bringDown(watched));
-    else if (rule.action === 'unmonitor') {
-      watched.phase = 'unmonitored';
-      await this.#record();
-    } else if (rule.action === 'exec' && rule.exec)
-      await this.#runProgram({ argv: rule.exec, timeoutMs: 30_000 });
+  /** True when the other rules have to wait for what was begun. */
+  async #react(watched: Watched, rule: ControlRule, isNew: boolean): Promise<boolean> {
+    const isQuiet = rule.action === 'alert' || rule.action === 'exec';
+    // As monit: told once until it is over; what changes the service is done each time.
+    if (isQuiet && !isNew) return false;
+    this.#event(watched, eventOf(rule.test), rule.action, describeTest(rule.test));
+    return this.#do(watched, rule);
+  }
+
+  async #do(watched: Watched, { action, exec }: ControlReaction): Promise<boolean> {
+    switch (action) {
+      case 'alert':
+        return false;
+      case 'exec':
+        if (exec) await this.#runProgram(exec, watched.service.name);
+        return false;
+      case 'restart':
+        watched.restarts.push(watched.cycle);
+        this.#restart(watched);
+        return true;
+      case 'start':
+        watched.phase = 'starting';
+        void this.#begin(watched, () => this.#bringUp(watched));
+        return true;
+      case 'stop':
+        void Promise.all(this.#takeDown([watched, ...this.#dependants(watched)]));
+        await this.#record();
+        return true;
+      case 'monitor':
+        watched.phase = 'monitored';
+        return true;
+      case 'unmonitor':
+        watched.phase = 'unmonitored';
+        await this.#record();
+        return true;
+    }
   }
 
   #event(watched: Watched, event: string, action: string, description: string): void {
@@ -456,17 +535,25 @@ export class BuiltinSupervisor implements JobSupervisor {
   // ── what survives the agent ────────────────────────────────────────────────────────────────────────────────────
 
   async #record(): Promise<void> {
-    const monitored = [...this.#services.values()]
+    const services = [...this.#services.values()];
+    const monitored = services
       .filter(({ phase }) => phase === 'monitored' || phase === 'starting')
       .map(({ service }) => service.name);
-    await writeFileDurably(this.#stateFile, JSON.stringify({ monitored }));
+    const pidFiles = new Set(services.map(({ service }) => service.target));
+    await writeFileDurably(
+      this.#stateFile,
+      JSON.stringify({ monitored, processes: this.#pids.toJson(pidFiles) }),
+    );
   }
 
-  async #readMonitored(): Promise<ReadonlySet<string>> {
+  /** Names of what was monitored. */
+  async #restore(): Promise<ReadonlySet<string>> {
     const content = await readFile(this.#stateFile, 'utf8').catch(() => '{}');
     try {
       const document: unknown = JSON.parse(content);
-      const names = isJsonObject(document) && Array.isArray(document.monitored) ? document.monitored : [];
+      if (!isJsonObject(document)) return new Set();
+      this.#pids.restore(document.processes);
+      const names = Array.isArray(document.monitored) ? document.monitored : [];
       return new Set(names.filter((name): name is string => typeof name === 'string'));
     } catch {
       return new Set();
@@ -478,54 +565,59 @@ export class BuiltinSupervisor implements JobSupervisor {
   }
 }
 
-function watch(service: ControlService, before: Watched | undefined): Watched {
+function watch(file: string, service: ControlService, before: Watched | undefined): Watched {
   return {
+    file,
     service,
     phase: before?.phase ?? 'unmonitored',
     problem: undefined,
     last: undefined,
     cpu: 0,
-    history: [],
-    restarts: 0,
+    exitCode: undefined,
+    rules: service.rules.map((rule) => ({ rule, memory: {}, history: [], failed: false })),
+    restarts: [],
+    cycle: 0,
     retryAt: 0,
     retryDelayMs: 1_000,
     work: before?.work,
   };
 }
 
+/** Moved lines are no change. */
+function isSameService(before: ControlService, now: ControlService): boolean {
+  const text = (service: ControlService) =>
+    JSON.stringify(service, (key, value: unknown) => (key === 'line' ? undefined : value));
+  return text(before) === text(now);
+}
+
+function isDue({ service: { every }, cycle }: Watched): boolean {
+  if (every.kind === 'cycles') return cycle % every.cycles === 0;
+  return matchesCron(every.cron, new Date()) !== every.negated;
+}
+
 function stateOf(watched: Watched, isAlive: boolean): ProcessStatus['state'] {
   if (watched.phase === 'starting') return 'starting';
-  if (watched.phase === 'monitored') return isAlive && watched.problem === undefined ? 'running' : 'failing';
-  return 'unknown';
+  if (watched.phase !== 'monitored') return 'unknown';
+  const isThere = isAlive || watched.service.kind !== 'process';
+  const isWell = watched.problem === undefined && !watched.rules.some(({ failed }) => failed);
+  return isThere && isWell ? 'running' : 'failing';
 }
 
-function describe(rule: ControlRule): string {
-  const { test } = rule;
-  switch (test.kind) {
-    case 'resource':
-      return `${test.resource} ${test.comparison} ${test.value}`;
-    case 'connection':
-      return `failed ${test.protocol} at ${test.host}:${test.port}`;
-    case 'unix-socket':
-      return `failed at ${test.path}`;
-    case 'restarts':
-      return `service restarted ${test.count} times`;
-    case 'exists':
-    case 'unsupported':
-      return test.kind;
+async function orAborted(work: Promise<unknown>, signal: AbortSignal | undefined): Promise<void> {
+  if (!signal) {
+    await work;
+    return;
   }
-}
-
-function compare(value: number, comparison: '>' | '<' | '==' | '!=', limit: number): boolean {
-  switch (comparison) {
-    case '>':
-      return value > limit;
-    case '<':
-      return value < limit;
-    case '==':
-      return value === limit;
-    case '!=':
-      return value !== limit;
+  signal.throwIfAborted();
+  let onAbort = () => undefined as void;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
   }
 }
 
@@ -539,19 +631,4 @@ function signalProcess(pid: number, signal: NodeJS.Signals): void {
   } catch {
     // It ended by itself.
   }
-}
-
-async function pathExists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
-}
-
-async function diskUse(path: string, resource: 'space' | 'inode', unit: string): Promise<number | undefined> {
-  const info = await statfs(path).catch(() => undefined);
-  if (!info) return undefined;
-  const [total, free] = resource === 'space' ? [info.blocks, info.bavail] : [info.files, info.ffree];
-  if (unit === 'percent') return total === 0 ? 0 : ((total - free) / total) * 100;
-  return resource === 'space' ? (total - free) * info.bsize : total - free;
 }

@@ -1,5 +1,42 @@
+import { parseTest } from './control-conditions.ts';
+import {
+  ControlFileInvalid,
+  type ControlAction,
+  type ControlFlaw,
+  type ControlProgram,
+  type ControlReaction,
+  type ControlRule,
+  type ControlSchedule,
+  type ControlService,
+} from './control-language.ts';
+import { Reader, secondsOf, tokenise } from './control-tokens.ts';
+
+export interface ControlFile {
+  readonly services: readonly ControlService[];
+  /** Patterns of `include`. */
+  readonly includes: readonly string[];
+  /** When there is one, the file cannot be used. */
+  readonly flaws: readonly ControlFlaw[];
+}
+
+const defaultTimeoutMs = 30_000;
+const kinds: Readonly<Record<string, ControlService['kind']>> = {
+  process: 'process',
+  file: 'file',
+  filesystem: 'filesystem',
+  directory: 'directory',
+  host: 'host',
+  program: 'program',
+  system: 'system',
+  network: 'network',
+  // Older names.
+  device: 'filesystem',
+  fifo: 'file',
+};
+
 /**
- * The part of monit's control language that releases use.
+ * Reads a control file in monit's language (see docs/reference/supervisors.md for what of it). Goes on after a flaw, so
+ * that all of them are told.
  *
  * @example
  * check process db with pidfile /var/vcap/sys/run/db/pid
@@ -9,354 +46,283 @@
  *   if totalmem > 500 MB for 5 cycles then restart
  *   group vcap
  */
-export interface ControlService {
-  readonly kind: 'process' | 'file' | 'filesystem' | 'directory' | 'host' | 'program' | 'system';
-  readonly name: string;
-  /** pid file, path, address or program. */
-  readonly target: string;
-  /** `matching "<regex>"` instead of a pid file. */
-  readonly matching?: string;
-  readonly start?: ControlProgram;
-  readonly stop?: ControlProgram;
-  readonly groups: readonly string[];
-  readonly dependsOn: readonly string[];
-  /** `mode manual`: is not restarted by itself; `passive`: is watched only. */
-  readonly mode: 'active' | 'passive' | 'manual';
-  readonly rules: readonly ControlRule[];
-}
-
-export interface ControlProgram {
-  readonly argv: readonly [string, ...string[]];
-  readonly timeoutMs: number;
-  readonly uid?: string;
-  readonly gid?: string;
-}
-
-export type ControlAction = 'alert' | 'restart' | 'start' | 'stop' | 'exec' | 'unmonitor';
-
-export interface ControlRule {
-  readonly test: ControlTest;
-  /** `[cycles] times within [within] cycles`. */
-  readonly times: number;
-  readonly within: number;
-  readonly action: ControlAction;
-  readonly exec?: readonly [string, ...string[]];
-}
-
-type Comparison = '>' | '<' | '==' | '!=';
-
-export type ControlTest =
-  | {
-      readonly kind: 'resource';
-      readonly resource:
-        'memory' | 'totalmemory' | 'cpu' | 'totalcpu' | 'children' | 'space' | 'inode' | 'size' | 'loadavg';
-      readonly comparison: Comparison;
-      readonly value: number;
-      readonly unit: 'percent' | 'bytes' | 'count';
-    }
-  | {
-      readonly kind: 'connection';
-      readonly host: string;
-      readonly port: number;
-      readonly protocol: 'tcp' | 'http' | 'https';
-      readonly path: string;
-      readonly timeoutMs: number;
-    }
-  | { readonly kind: 'unix-socket'; readonly path: string; readonly timeoutMs: number }
-  | { readonly kind: 'exists'; readonly negated: boolean }
-  | { readonly kind: 'restarts'; readonly count: number }
-  | { readonly kind: 'unsupported'; readonly text: string };
-
-export class ControlFileInvalid extends Error {}
-
-const defaultTimeoutMs = 30_000;
-const kinds = [
-  'process',
-  'file',
-  'filesystem',
-  'directory',
-  'host',
-  'program',
-  'system',
-  'device',
-  'fifo',
-] as const;
-const statements = new Set([
-  'start',
-  'stop',
-  'restart',
-  'group',
-  'depends',
-  'mode',
-  'if',
-  'every',
-  'alert',
-  'noalert',
-  'onreboot',
-  'check',
-  'set',
-  'include',
-]);
-
-interface Token {
-  readonly text: string;
-  readonly quoted: boolean;
-}
-
-/** Reads a control file. Statements that are not understood become `unsupported` rules; broken structure is refused. */
-export function parseControlFile(text: string): readonly ControlService[] {
-  const reader = new Reader(tokenise(text));
+export function parseControlFile(text: string): ControlFile {
   const services: ControlService[] = [];
-  while (!reader.atEnd) {
-    if (reader.accept('check')) services.push(parseService(reader));
-    else reader.skipStatement();
+  const includes: string[] = [];
+  const flaws: ControlFlaw[] = [];
+  let reader: Reader;
+  try {
+    reader = new Reader(tokenise(text));
+  } catch (error) {
+    return { services, includes, flaws: [flawOf(error)] };
   }
-  return services;
+  while (!reader.atEnd) {
+    try {
+      const { line } = reader;
+      if (reader.accept('check')) {
+        const service = parseService(reader, line, flaws);
+        if (services.some(({ name }) => name === service.name)) {
+          flaws.push({ line, message: `the service '${service.name}' is described twice` });
+        } else services.push(service);
+      } else if (reader.accept('include')) includes.push(reader.next());
+      else if (reader.accept('set')) skipSet(reader);
+      else reader.fail(`'${reader.peek() ?? reader.next()}' is not a statement`);
+    } catch (error) {
+      flaws.push(flawOf(error));
+      while (!reader.atEnd && !['check', 'set', 'include'].includes(reader.peek() ?? '')) reader.token();
+    }
+  }
+  return { services, includes, flaws };
 }
 
-function parseService(reader: Reader): ControlService {
+/** What monit itself is set to is not a job's to say; a job that does is not refused. */
+function skipSet(reader: Reader): void {
+  reader.token();
+  while (!reader.atEnd && !['check', 'set', 'include'].includes(reader.peek() ?? '')) reader.token();
+}
+
+function flawOf(error: unknown): ControlFlaw {
+  if (!(error instanceof ControlFileInvalid)) throw error;
+  return { line: error.line, message: error.message };
+}
+
+interface Draft {
+  start?: ControlProgram;
+  stop?: ControlProgram;
+  restart?: ControlProgram;
+  mode: ControlService['mode'];
+  every: ControlSchedule;
+  readonly groups: string[];
+  readonly dependsOn: string[];
+  readonly rules: ControlRule[];
+}
+
+function parseService(reader: Reader, line: number, flaws: ControlFlaw[]): ControlService {
   const kindWord = reader.word();
-  const kind = kinds.find((candidate) => candidate === kindWord);
-  if (!kind) throw new ControlFileInvalid(`'check ${kindWord}' is not known`);
+  const kind = Object.hasOwn(kinds, kindWord) ? kinds[kindWord] : undefined;
+  if (!kind) return reader.fail(`'check ${kindWord}' is not known`);
   const name = reader.next();
   let target = '';
   let matching: string | undefined;
+  let program: ControlProgram | undefined;
   for (;;) {
-    if (reader.accept('with')) continue;
-    if (reader.acceptAny(['pidfile', 'path', 'address'])) target = reader.next();
-    else if (reader.accept('matching')) matching = reader.next();
+    if (kind === 'program' && reader.accept('path')) program = parseProgram(reader);
+    else if (reader.accept('pidfile', 'path', 'address', 'interface')) target = reader.next();
+    else if (reader.accept('matching', 'match')) matching = reader.next();
     else break;
   }
-  const groups: string[] = [];
-  const dependsOn: string[] = [];
-  const rules: ControlRule[] = [];
-  let [start, stop]: (ControlProgram | undefined)[] = [];
-  let mode: ControlService['mode'] = 'active';
-  while (!reader.atEnd && !reader.peekIs('check')) {
-    if (reader.accept('start')) start = parseProgram(reader);
-    else if (reader.accept('stop')) stop = parseProgram(reader);
-    else if (reader.accept('group')) groups.push(reader.next());
-    else if (reader.accept('depends')) {
-      reader.accept('on');
-      do dependsOn.push(...reader.next().split(',').filter(Boolean));
-      while (reader.accept(','));
-    } else if (reader.accept('mode')) {
-      const word = reader.word();
-      mode = word === 'manual' || word === 'passive' ? word : 'active';
-    } else if (reader.accept('if')) rules.push(parseRule(reader));
-    else reader.skipStatement();
+  const draft: Draft = {
+    mode: 'active',
+    every: { kind: 'cycles', cycles: 1 },
+    groups: [],
+    dependsOn: [],
+    rules: [],
+  };
+  while (!reader.atEnd && !['check', 'set', 'include'].includes(reader.peek() ?? '')) {
+    try {
+      parseStatement(reader, draft);
+    } catch (error) {
+      flaws.push(flawOf(error));
+      skipToStatement(reader);
+    }
   }
-  if (kind === 'process' && target === '' && matching === undefined) {
-    throw new ControlFileInvalid(`'${name}' has neither pidfile nor matching`);
+  const needs =
+    { process: 'pidfile or matching', program: 'path', host: 'address' }[kind as string] ?? 'path';
+  const hasTarget = target !== '' || matching !== undefined || program !== undefined || kind === 'system';
+  if (!hasTarget) throw new ControlFileInvalid(`'check ${kindWord} ${name}' has no ${needs}`, line);
+  if (matching !== undefined) {
+    try {
+      new RegExp(matching);
+    } catch {
+      throw new ControlFileInvalid(`'${matching}' is not a regular expression`, line);
+    }
   }
+  const { start, stop, restart, ...rest } = draft;
   return {
-    kind: kind === 'device' ? 'filesystem' : kind === 'fifo' ? 'file' : kind,
-    name,
-    target,
+    ...{ kind, name, line },
+    target: program ? program.argv.join(' ') : target,
     ...(matching === undefined ? {} : { matching }),
+    ...(program ? { program } : {}),
     ...(start ? { start } : {}),
     ...(stop ? { stop } : {}),
-    groups,
-    dependsOn,
-    mode,
-    rules,
+    ...(restart ? { restart } : {}),
+    ...rest,
   };
 }
 
+const statements = [
+  ...['start', 'stop', 'restart', 'group', 'depends', 'mode', 'onreboot', 'every', 'not', 'if', 'alert'],
+  ...['noalert', 'check', 'set', 'include', 'depend'],
+];
+
+/** To the next word that begins a statement; at least one word on. */
+function skipToStatement(reader: Reader): void {
+  while (!reader.atEnd && !statements.includes(reader.peek() ?? '')) reader.token();
+}
+
+function parseStatement(reader: Reader, draft: Draft): void {
+  const found = reader.peek();
+  switch (found) {
+    case 'start':
+    case 'stop':
+    case 'restart':
+      reader.token();
+      draft[found] = parseProgram(reader);
+      return;
+    case 'group':
+      reader.token();
+      draft.groups.push(reader.next());
+      return;
+    case 'depends':
+    case 'depend':
+      reader.token();
+      do draft.dependsOn.push(...reader.next().split(',').filter(Boolean));
+      while (reader.accept(','));
+      return;
+    case 'mode':
+      reader.token();
+      draft.mode = parseMode(reader);
+      return;
+    case 'onreboot':
+      reader.token();
+      if (reader.accept('nostart')) draft.mode = 'manual';
+      else if (!reader.accept('start', 'laststate')) reader.fail(`'onreboot ${reader.next()}' is not known`);
+      return;
+    case 'every':
+    case 'not':
+      draft.every = parseEvery(reader);
+      return;
+    case 'if':
+      draft.rules.push(parseRule(reader));
+      return;
+    case 'alert':
+    case 'noalert':
+      // Whom monit mails to: everything goes to the agent.
+      reader.token();
+      reader.token();
+      skipAlertOptions(reader);
+      return;
+    default:
+      reader.fail(`'${reader.next()}' is not a statement`);
+  }
+}
+
+function parseMode(reader: Reader): ControlService['mode'] {
+  if (reader.accept('active')) return 'active';
+  if (reader.accept('passive')) return 'passive';
+  if (reader.accept('manual')) return 'manual';
+  return reader.fail(`'mode ${reader.next()}' is not known`);
+}
+
+function skipAlertOptions(reader: Reader): void {
+  for (;;) {
+    if (reader.accept('{')) while (!reader.accept('}')) reader.token();
+    else if (reader.accept('reminder')) {
+      reader.number();
+      reader.accept('cycle', 'cycles');
+    } else if (reader.accept('mail-format', 'only', 'not')) continue;
+    else return;
+  }
+}
+
+function parseEvery(reader: Reader): ControlSchedule {
+  const negated = reader.accept('not');
+  if (!reader.accept('every')) reader.fail(`'not ${reader.next()}' is not a statement`);
+  const token = reader.token();
+  if (token.quoted) {
+    if (token.text.trim().split(/\s+/).length !== 5) {
+      throw new ControlFileInvalid(`'${token.text}' does not have the five fields of cron`, token.line);
+    }
+    return { kind: 'cron', cron: token.text.trim(), negated };
+  }
+  const cycles = Number(token.text);
+  if (negated || !Number.isInteger(cycles) || cycles < 1 || !reader.accept('cycle', 'cycles')) {
+    throw new ControlFileInvalid(
+      `'every ${token.text}' is neither a number of cycles nor a cron line`,
+      token.line,
+    );
+  }
+  return { kind: 'cycles', cycles };
+}
+
+/** `[program] [=] "<line>" [as uid <user> gid <group>] [timeout <n> seconds]`. */
 function parseProgram(reader: Reader): ControlProgram {
-  reader.accept('program');
-  reader.accept('=');
-  const argv = splitCommand(reader.next());
+  while (reader.accept('program', '='));
+  const { text, line, quoted } = reader.token();
+  const argv = quoted ? splitCommand(text, line) : absolute([text], line);
   let timeoutMs = defaultTimeoutMs;
   let [uid, gid]: (string | undefined)[] = [];
   for (;;) {
-    if (reader.acceptAny(['as', 'and', 'with', 'using'])) continue;
-    if (reader.accept('uid')) uid = reader.next();
-    else if (reader.accept('gid')) gid = reader.next();
+    if (reader.accept('uid')) uid = unquoteId(reader);
+    else if (reader.accept('gid')) gid = unquoteId(reader);
     else if (reader.accept('timeout')) {
-      timeoutMs = Number(reader.next()) * 1_000;
-      reader.acceptAny(['seconds', 'second', 's']);
+      const value = reader.number();
+      timeoutMs = value * (secondsOf(reader.peek() ?? '') ?? 1) * 1_000;
+      if (secondsOf(reader.peek() ?? '') !== undefined) reader.token();
+      if (timeoutMs <= 0) throw new ControlFileInvalid('a time limit is not positive', line);
     } else break;
   }
-  if (!Number.isFinite(timeoutMs) || timeoutMs <= 0)
-    throw new ControlFileInvalid('a time limit is not a number');
   return { argv, timeoutMs, ...(uid === undefined ? {} : { uid }), ...(gid === undefined ? {} : { gid }) };
 }
 
+function unquoteId(reader: Reader): string {
+  const { text, line } = reader.token();
+  if (/^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?$/.test(text)) return text;
+  throw new ControlFileInvalid(`'${text}' is not the name or number of a user or group`, line);
+}
+
 function parseRule(reader: Reader): ControlRule {
-  const words: Token[] = [];
-  while (!reader.atEnd && !reader.peekIs('then')) words.push(reader.token());
-  reader.accept('then');
-  const actionWord = reader.word();
-  const actions: readonly ControlAction[] = ['alert', 'restart', 'start', 'stop', 'exec', 'unmonitor'];
-  const action =
-    actionWord === 'timeout' ? 'unmonitor' : actions.find((candidate) => candidate === actionWord);
-  if (!action) throw new ControlFileInvalid(`'then ${actionWord}' is not known`);
-  const exec = action === 'exec' ? splitCommand(reader.next()) : undefined;
-  // What happens on recovery is not ours to do; it is read over.
+  const { line } = reader;
+  reader.token();
+  const { test, times, within } = parseTest(reader);
+  if (!reader.accept('then')) reader.fail(`'${reader.next()}' stands where 'then' is expected`);
+  const reaction = parseReaction(reader);
+  let recovery: ControlReaction | undefined;
   if (reader.accept('else')) {
-    reader.acceptAny(['if']);
-    while (!reader.atEnd && !reader.peekStatement()) reader.token();
+    if (reader.accept('if')) {
+      if (!reader.accept('succeeded', 'recovered', 'passed', 'not')) {
+        reader.fail(`'else if ${reader.next()}' is not known`);
+      }
+      while (!reader.accept('then')) reader.token();
+    } else reader.accept('then');
+    recovery = parseReaction(reader);
   }
-  return { ...parseTest(words), action, ...(exec ? { exec } : {}) };
+  return { test, times, within, ...reaction, ...(recovery ? { recovery } : {}), line };
 }
 
-function parseTest(words: readonly Token[]): Pick<ControlRule, 'test' | 'times' | 'within'> {
-  const text = words.map(({ text: word }) => word).join(' ');
-  const lower = text.toLowerCase();
-  const cycles = /\b(?:for\s+)?(\d+)\s+(?:times\s+within\s+(\d+)\s+)?cycles?\b/.exec(lower);
-  const times = Number(cycles?.[1] ?? 1);
-  const within = Number(cycles?.[2] ?? times);
-  const condition = cycles ? lower.replace(cycles[0], ' ') : lower;
-  return { test: parseCondition(condition.trim(), text), times, within };
-}
+const actions: readonly ControlAction[] = ['alert', 'restart', 'start', 'stop', 'monitor', 'unmonitor'];
 
-function parseCondition(condition: string, original: string): ControlTest {
-  const restarts = /(\d+)\s+restarts?\s+within/.exec(condition);
-  if (restarts) return { kind: 'restarts', count: Number(restarts[1]) };
-  if (/^(does not|not)\s+exist/.test(condition)) return { kind: 'exists', negated: true };
-  if (/^exist/.test(condition)) return { kind: 'exists', negated: false };
-  const socket = /^failed\s+unixsocket\s+(\S+)/.exec(condition);
-  const timeout = /timeout\s+(\d+)/.exec(condition);
-  const timeoutMs = Number(timeout?.[1] ?? 5) * 1_000;
-  if (socket)
-    return { kind: 'unix-socket', path: /unixsocket\s+(\S+)/i.exec(original)?.[1] ?? '', timeoutMs };
-  const port = /^failed\b.*\bport\s+(\d+)/.exec(condition);
-  if (port) {
-    const protocol = /protocol\s+(https?)/.exec(condition)?.[1];
-    const isTls = /type\s+tcpssl/.test(condition);
-    return {
-      kind: 'connection',
-      host: /\bhost\s+(\S+)/.exec(condition)?.[1] ?? '127.0.0.1',
-      port: Number(port[1]),
-      protocol:
-        protocol === 'https' || (protocol === 'http' && isTls)
-          ? 'https'
-          : protocol === 'http'
-            ? 'http'
-            : 'tcp',
-      path: /request\s+(\S+)/i.exec(original)?.[1] ?? '/',
-      timeoutMs,
-    };
+function parseReaction(reader: Reader): ControlReaction {
+  const { line } = reader;
+  const word = reader.word();
+  if (word === 'exec') {
+    const exec = parseProgram(reader);
+    if (reader.acceptPhrase('repeat', 'every')) {
+      reader.number();
+      reader.accept('cycle', 'cycles');
+    }
+    return { action: 'exec', exec };
   }
-  return parseResource(condition) ?? { kind: 'unsupported', text: original };
-}
-
-const resources: readonly (readonly [RegExp, (ControlTest & { kind: 'resource' })['resource']])[] = [
-  [/^(totalmem|totalmemory|total memory)\b/, 'totalmemory'],
-  [/^(mem|memory)\b/, 'memory'],
-  [/^(totalcpu|total cpu)\b/, 'totalcpu'],
-  [/^cpu\b(?!\s*\()/, 'cpu'],
-  [/^children\b/, 'children'],
-  [/^space\b/, 'space'],
-  [/^inodes?\b/, 'inode'],
-  [/^size\b/, 'size'],
-  [/^loadavg\b/, 'loadavg'],
-];
-
-function parseResource(condition: string): ControlTest | undefined {
-  const found = resources.find(([pattern]) => pattern.test(condition));
-  const match = /(>|<|==|!=|=|\bgreater than\b|\bless than\b|\bgt\b|\blt\b)\s*([\d.]+)\s*(%|[kmgt]?b)?/.exec(
-    condition,
-  );
-  if (!found || !match) return undefined;
-  const comparison =
-    match[1] === '>' || match[1]?.startsWith('g')
-      ? '>'
-      : match[1] === '<' || match[1]?.startsWith('l')
-        ? '<'
-        : match[1] === '!='
-          ? '!='
-          : '==';
-  const factor = { b: 1, kb: 2 ** 10, mb: 2 ** 20, gb: 2 ** 30, tb: 2 ** 40 }[match[3] ?? 'b'] ?? 1;
-  return {
-    kind: 'resource',
-    resource: found[1],
-    comparison,
-    value: Number(match[2]) * factor,
-    unit:
-      match[3] === '%' || found[1] === 'cpu' || found[1] === 'totalcpu'
-        ? 'percent'
-        : match[3] === undefined
-          ? 'count'
-          : 'bytes',
-  };
-}
-
-class Reader {
-  readonly #tokens: readonly Token[];
-  #position = 0;
-
-  constructor(tokens: readonly Token[]) {
-    this.#tokens = tokens;
-  }
-
-  get atEnd(): boolean {
-    return this.#position >= this.#tokens.length;
-  }
-
-  token(): Token {
-    const token = this.#tokens[this.#position];
-    if (!token) throw new ControlFileInvalid('the file ends in the middle of a statement');
-    this.#position += 1;
-    return token;
-  }
-
-  next(): string {
-    return this.token().text;
-  }
-
-  word(): string {
-    return this.next().toLowerCase();
-  }
-
-  peekIs(word: string): boolean {
-    const token = this.#tokens[this.#position];
-    return token !== undefined && !token.quoted && token.text.toLowerCase() === word;
-  }
-
-  peekStatement(): boolean {
-    const token = this.#tokens[this.#position];
-    return token !== undefined && !token.quoted && statements.has(token.text.toLowerCase());
-  }
-
-  accept(word: string): boolean {
-    if (!this.peekIs(word)) return false;
-    this.#position += 1;
-    return true;
-  }
-
-  acceptAny(words: readonly string[]): boolean {
-    return words.some((word) => this.accept(word));
-  }
-
-  skipStatement(): void {
-    this.token();
-    while (!this.atEnd && !this.peekStatement()) this.token();
-  }
-}
-
-function tokenise(text: string): readonly Token[] {
-  const tokens: Token[] = [];
-  const pattern =
-    /#[^\n]*|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(>=|<=|==|!=|[><=,{}])|([^\s"'#><=!,{}]+)|\s+/gy;
-  for (let match = pattern.exec(text); match; match = pattern.exec(text)) {
-    const quoted = match[1] ?? match[2];
-    if (quoted !== undefined) tokens.push({ text: quoted.replace(/\\(["'\\])/g, '$1'), quoted: true });
-    else if (match[3] ?? match[4]) tokens.push({ text: match[3] ?? match[4] ?? '', quoted: false });
-    if (pattern.lastIndex === text.length) return tokens;
-  }
-  throw new ControlFileInvalid('a quotation mark is not closed, or a character is not allowed');
+  const action = word === 'timeout' ? 'unmonitor' : actions.find((candidate) => candidate === word);
+  if (!action) throw new ControlFileInvalid(`'then ${word}' is not known`, line);
+  return { action };
 }
 
 /** Words of a program line; quotes inside it group words. */
-function splitCommand(command: string): readonly [string, ...string[]] {
-  const words = [...command.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
-    (match) => match[1] ?? match[2] ?? match[3] ?? '',
+function splitCommand(command: string, line: number): readonly [string, ...string[]] {
+  const words = [...command.matchAll(/(?:[^\s"']|"[^"]*"|'[^']*')+/g)].map(([word]) =>
+    word.replace(
+      /"([^"]*)"|'([^']*)'/g,
+      (_whole, double?: string, single?: string) => double ?? single ?? '',
+    ),
   );
+  return absolute(words, line);
+}
+
+function absolute(words: readonly string[], line: number): readonly [string, ...string[]] {
   const [program, ...args] = words;
   if (program === undefined || !program.startsWith('/')) {
-    throw new ControlFileInvalid(`the program '${program ?? ''}' is not an absolute path`);
+    throw new ControlFileInvalid(`the program '${program ?? ''}' is not an absolute path`, line);
   }
   return [program, ...args];
 }

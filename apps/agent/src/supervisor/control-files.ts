@@ -1,8 +1,12 @@
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { glob, mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { basename, isAbsolute, join } from 'node:path';
 import { errorCode } from '@microbosh/errors';
 import { writeFileDurably } from '@microbosh/host';
+import { ActionError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
+import { parseControlFile } from './control-file.ts';
+import type { ControlService } from './control-language.ts';
+import type { ControlProblem } from './port.ts';
 
 /**
  * Puts the control files of the enabled jobs where the supervisor reads them: jobs in reverse order, index from 0,
@@ -35,13 +39,111 @@ export async function writeControlFiles(layout: Layout, jobs: readonly string[])
   }
 }
 
-/** Content of every control file, by name. */
-export async function readControlFiles(layout: Layout): Promise<ReadonlyMap<string, string>> {
-  const files = new Map<string, string>();
-  for (const name of (await namesIn(layout.monitJobs)).filter((file) => file.endsWith('.monitrc')).sort()) {
-    files.set(name, await readFile(join(layout.monitJobs, name), 'utf8'));
+/** Behind the name of a control file that monit does not understand; it is written anew by the next start. */
+export const refusedSuffix = '.refused';
+
+export interface LoadedService {
+  readonly file: string;
+  readonly service: ControlService;
+}
+
+export interface LoadedControlFiles {
+  readonly services: readonly LoadedService[];
+  readonly problems: readonly ControlProblem[];
+  /** Names of services in files that cannot be used. */
+  readonly unusable: readonly string[];
+}
+
+/** Reads all control files and what they include. A file with a flaw counts for nothing. */
+export async function loadControlFiles(layout: Layout): Promise<LoadedControlFiles> {
+  const services: LoadedService[] = [];
+  const problems: ControlProblem[] = [];
+  const unusable: string[] = [];
+  const queue = (await namesIn(layout.monitJobs))
+    .filter((name) => name.endsWith('.monitrc'))
+    .sort()
+    .map((name) => join(layout.monitJobs, name));
+  const seen = new Set(queue);
+  for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+    const file = path.startsWith(layout.monitJobs) ? basename(path) : path;
+    const content = await readFile(path, 'utf8');
+    const parsed = parseControlFile(content);
+    const flaws = [...parsed.flaws];
+    for (const { name, line } of parsed.services) {
+      const other = services.find(({ service }) => service.name === name);
+      if (other) flaws.push({ line, message: `the service '${name}' is described in '${other.file}' too` });
+    }
+    if (flaws.length > 0) {
+      problems.push(...flaws.map((flaw) => ({ file, ...flaw })));
+      const taken = new Set(services.map(({ service }) => service.name));
+      unusable.push(...servicesNamedIn(file, content).filter((name) => !taken.has(name)));
+      continue;
+    }
+    services.push(...parsed.services.map((service) => ({ file, service })));
+    for (const pattern of parsed.includes) {
+      const found: string[] = [];
+      // As monit: relative ones are beside the file that includes them.
+      for await (const each of glob(isAbsolute(pattern) ? pattern : join(path, '..', pattern)))
+        found.push(each);
+      for (const each of found.sort()) {
+        if (seen.has(each) || seen.size >= maxControlFiles) continue;
+        seen.add(each);
+        queue.push(each);
+      }
+    }
   }
-  return files;
+  dropBrokenDependencies(services, problems, unusable);
+  return { services, problems, unusable };
+}
+
+/** A service that depends on what is not there, or on itself in the end, is left out; so is what depends on it. */
+function dropBrokenDependencies(
+  services: LoadedService[],
+  problems: ControlProblem[],
+  unusable: string[],
+): void {
+  for (;;) {
+    const byName = new Map(services.map(({ service }) => [service.name, service]));
+    const reaches = (from: ControlService, wanted: string, seen: Set<string>): boolean =>
+      from.dependsOn.some((name) => {
+        if (name === wanted) return true;
+        const next = byName.get(name);
+        return next !== undefined && !seen.has(name) && reaches(next, wanted, seen.add(name));
+      });
+    const broken = services.findIndex(
+      ({ service }) =>
+        service.dependsOn.some((name) => !byName.has(name)) || reaches(service, service.name, new Set()),
+    );
+    const [found] = broken < 0 ? [] : services.splice(broken, 1);
+    if (!found) return;
+    const { file, service } = found;
+    const absent = service.dependsOn.find((name) => !byName.has(name));
+    const message =
+      absent === undefined
+        ? `'${service.name}' depends on itself`
+        : `'${service.name}' depends on '${absent}', which is not there`;
+    problems.push({ file, line: service.line, message });
+    unusable.push(service.name);
+  }
+}
+
+const maxControlFiles = 1_000;
+
+/** Names of the services in a file that may be broken; that of its job when none can be made out. */
+export function servicesNamedIn(file: string, content: string): readonly string[] {
+  const names = [...content.matchAll(/^\s*check\s+\w+\s+"?([\w.@:-]+)"?/gim)].map(([, name = '']) => name);
+  if (names.length > 0) return [...new Set(names)];
+  return [file.replace(/^\d{4}_/, '').replace(/\.monitrc(\.refused)?$/, '')];
+}
+
+/** One failure for all files that cannot be used, naming each place. */
+export function controlFileFailure(problems: readonly ControlProblem[]): ActionError {
+  const places = problems.map(({ file, line, message }) => `${file}:${line}: ${message}`);
+  return new ActionError(`Control files cannot be used: ${places.join('; ')}`, {
+    code: 'E_CONTROL_FILE',
+    advice: 'Correct the monit files of these jobs; the jobs of other files are supervised.',
+    details: { problems: problems.map(({ file, line, message }) => ({ file, line, message })) },
+  });
 }
 
 async function namesIn(dir: string): Promise<readonly string[]> {

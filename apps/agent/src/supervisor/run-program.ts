@@ -1,31 +1,50 @@
 import { spawn } from 'node:child_process';
-import type { ControlProgram } from './control-file.ts';
+import type { ControlProgram } from './control-language.ts';
 
 /** monit runs programs with this path and nothing else of its environment. */
 const environment = { PATH: '/bin:/usr/bin:/sbin:/usr/sbin' };
 
+export interface ProgramEnd {
+  /** Undefined when it was killed or could not run. */
+  readonly exitCode?: number;
+  /** Undefined on success, else what went wrong. */
+  readonly failure?: string;
+}
+
 /**
  * Runs a start or stop program as monit does: no input, no output, a session of its own, so that what it starts
- * outlives it and us. Undefined on success, else what went wrong.
+ * outlives it and us.
  */
-export async function runProgram(program: ControlProgram): Promise<string | undefined> {
+export async function runProgram(
+  program: ControlProgram,
+  env: Readonly<Record<string, string>> = {},
+): Promise<ProgramEnd> {
   const [command, ...args] = [...identity(program), ...program.argv] as [string, ...string[]];
-  const child = spawn(command, args, { cwd: '/', env: environment, stdio: 'ignore', detached: true });
+  const child = spawn(command, args, {
+    cwd: '/',
+    env: { ...environment, ...env },
+    stdio: 'ignore',
+    detached: true,
+  });
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       // The program alone: what it started may be the service.
       child.kill('SIGKILL');
-      resolve(`'${program.argv[0]}' did not end within ${program.timeoutMs} ms`);
+      resolve({ failure: `'${program.argv[0]}' did not end within ${program.timeoutMs} ms` });
     }, program.timeoutMs);
     child.once('error', (error) => {
       clearTimeout(timer);
-      resolve(error.message);
+      resolve({ failure: error.message });
     });
     child.once('exit', (code, signal) => {
       clearTimeout(timer);
-      resolve(
-        code === 0 ? undefined : `'${program.argv[0]}' ended with ${code ?? signal ?? 'an unknown status'}`,
-      );
+      if (code === 0) resolve({ exitCode: 0 });
+      else {
+        resolve({
+          ...(code === null ? {} : { exitCode: code }),
+          failure: `'${program.argv[0]}' ended with ${code ?? signal ?? 'an unknown status'}`,
+        });
+      }
     });
   });
 }

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startAgent, type RunningAgent } from '../compose.ts';
+import { startAgent, type AgentOptions, type RunningAgent } from '../compose.ts';
 import { createDummyHost, type HostEffect } from '../dummy-host.ts';
 import { layoutOf, type Layout } from '../layout.ts';
 import type { Log } from '../ports/log.ts';
@@ -57,7 +57,11 @@ export function writeDummySettings(base: string, mbus = 'https://mbus:s3cret-pw@
 }
 
 /** An agent in this process, on a dummy machine below a temporary base directory. */
-export async function startTestAgent(log: Log = silentLog, mbus?: string): Promise<TestAgent> {
+export async function startTestAgent(
+  log: Log = silentLog,
+  mbus?: string,
+  options: Partial<Pick<AgentOptions, 'supervisor' | 'monit'>> = {},
+): Promise<TestAgent> {
   const base = mkdtempSync(join(tmpdir(), 'agent-'));
   const ca = writeDummySettings(base, mbus);
   const start = async (): Promise<TestAgent> => {
@@ -70,6 +74,7 @@ export async function startTestAgent(log: Log = silentLog, mbus?: string): Promi
       host,
       log,
       restart: () => undefined,
+      ...options,
     });
     return {
       layout: layoutOf(base),

@@ -1,5 +1,6 @@
 import { messageOf } from '@microbosh/errors';
 import { isSystemdRunning } from '../../platform/service-manager.ts';
+import { monitPaths, wantControlFile } from '../../supervisor/monit/monit-files.ts';
 import { converge, skipped, type BootstrapStep } from '../step.ts';
 
 /** Monit is installed but not enabled on a stemcell: it runs from here on. */
@@ -8,10 +9,12 @@ export const monitService: BootstrapStep = {
   timeoutMs: 60_000,
   async run(context) {
     if (context.supervisor !== 'monit') return skipped(`jobs are supervised by '${context.supervisor}'`);
-    if (!(await isSystemdRunning()))
-      return skipped('the service manager of this machine starts monit itself');
     const { runner, signal } = context;
+    const isSystemd = await isSystemdRunning();
     return converge(context, async () => {
+      const files = await wantControlFile(monitPaths(context.paths.base));
+      // Without systemd it is runit that starts it, or the agent itself when it takes up the jobs.
+      if (files.length > 0 || !isSystemd) return files;
       const active = await runner.run(['systemctl', 'is-active', '--quiet', 'monit.service'], {
         signal,
         okExitCodes: [0, 1, 2, 3, 4],

@@ -1,0 +1,46 @@
+import { readFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NodeCommandRunner } from '@microbosh/host';
+import { BuiltinSupervisor } from '../src/supervisor/builtin-supervisor.ts';
+import { MonitSupervisor } from '../src/supervisor/monit/monit-supervisor.ts';
+import { silentLog } from '../src/testing/test-agent.ts';
+import { describeSupervisor } from './supervisor.contract.ts';
+
+describeSupervisor('builtin', async (layout) => {
+  const make = () => new BuiltinSupervisor({ layout, log: silentLog, intervalMs: 200, cycleMs: 1_000 });
+  return { supervisor: make(), next: make, dispose: async () => undefined };
+});
+
+describeSupervisor('monit', async (layout) => {
+  const [httpPort, smtpPort] = [await freePort(), await freePort()];
+  const pidFile = join(layout.base, 'monit.pid');
+  const make = () =>
+    new MonitSupervisor({
+      ...{ layout, log: silentLog, runner: new NodeCommandRunner() },
+      ...{ httpPort, smtpPort, pidFile, cycleSecs: 1 },
+    });
+  return { supervisor: make(), next: make, dispose: () => endMonit(pidFile) };
+});
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
+async function endMonit(pidFile: string): Promise<void> {
+  const pid = Number(readFileSync(pidFile, 'utf8'));
+  process.kill(pid, 'SIGTERM');
+  for (let tries = 0; tries < 100; tries += 1) {
+    try {
+      process.kill(pid, 0);
+    } catch {
+      return;
+    }
+    await sleep(100);
+  }
+}
