@@ -1,15 +1,19 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError, DiskNotFound, InvalidCall, NotSupported, VmNotFound } from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { waitFor } from './cloud.ts';
+import { makeOnce } from './make-once.ts';
 import type { OpenstackCloud } from './cloud.ts';
 import { nextDeviceName } from './device-names.ts';
 import { gibibytes, metadataOf, uuidFor } from './names.ts';
+import { OpenstackAnswer } from './openstack-client.ts';
 import {
   attachmentsAnswer,
   flavorAnswer,
   serverAnswer,
   snapshotAnswer,
+  snapshotsAnswer,
   volumeAnswer,
   volumesAnswer,
 } from './schemas.ts';
@@ -43,9 +47,42 @@ async function waitForVolume(
   });
 }
 
-async function deleteUnfinished(cloud: OpenstackCloud, id: string): Promise<void> {
-  // Best effort: the first error is the one to report.
-  await cloud.client.delete('volume', `/volumes/${id}`, undefined).catch(() => undefined);
+async function volumeByName(
+  cloud: OpenstackCloud,
+  name: string,
+  signal: Signal,
+): Promise<Volume | undefined> {
+  const { volumes } = await cloud.client.call('volume', 'GET', '/volumes/detail', volumesAnswer, {
+    query: { name },
+    signal,
+  });
+  return volumes.find((volume) => volume.name === name && volume.status !== 'deleting');
+}
+
+/** What a create_disk with this token has made and can be used. */
+export async function volumeOfToken(
+  cloud: OpenstackCloud,
+  token: string,
+  signal: Signal,
+): Promise<string | undefined> {
+  const existing = await volumeByName(cloud, `volume-${uuidFor(token)}`, signal);
+  if (existing?.status !== 'error') return existing?.id;
+  await cloud.client.delete('volume', `/volumes/${existing.id}`, signal);
+  return undefined;
+}
+
+/** Best effort: the first error is the one to report. */
+async function deleteUnfinished(cloud: OpenstackCloud, name: string): Promise<void> {
+  try {
+    const made = await volumeByName(cloud, name, undefined);
+    if (made === undefined) return;
+    // Cinder deletes none that is still being made.
+    await waitForVolume(cloud, made.id, ['available', 'error'], undefined).catch(() => undefined);
+    await cloud.client.delete('volume', `/volumes/${made.id}`, undefined);
+    await waitForVolume(cloud, made.id, ['deleted'], undefined, true);
+  } catch {
+    // Its token names it to the next call.
+  }
 }
 
 export async function createDisk(
@@ -60,41 +97,41 @@ export async function createDisk(
   if (sizeMiB < 1024) throw new CloudError('Minimum disk size is 1 GiB');
   const name = `volume-${uuidFor(context.token)}`;
   if (context.token !== undefined) {
-    const { volumes } = await cloud.client.call('volume', 'GET', '/volumes/detail', volumesAnswer, {
-      query: { name },
-      signal,
-    });
-    const existing = volumes.find((volume) => volume.name === name);
-    if (existing !== undefined && existing.status !== 'error') {
-      await waitForVolume(cloud, existing.id, ['available', 'in-use'], signal);
-      return existing.id;
+    const existing = await volumeOfToken(cloud, context.token, signal);
+    if (existing !== undefined) {
+      await waitForVolume(cloud, existing, ['available', 'in-use'], signal);
+      return existing;
     }
-    if (existing !== undefined) await cloud.client.delete('volume', `/volumes/${existing.id}`, signal);
   }
   const type = cloudProperties['type'] ?? cloud.config.properties.default_volume_type;
   let zone: string | null | undefined;
   if (vmCid !== null && vmCid !== '' && !cloud.config.properties.ignore_server_availability_zone) {
     zone = (await loadServer(cloud, vmCid, signal))?.['OS-EXT-AZ:availability_zone'];
   }
-  const { volume } = await cloud.client.call('volume', 'POST', '/volumes', volumeAnswer, {
-    body: {
-      volume: {
-        name,
-        description: '',
-        size: gibibytes(sizeMiB),
-        ...(type === undefined || type === null ? {} : { volume_type: type }),
-        ...(zone === undefined || zone === null || zone === '' ? {} : { availability_zone: zone }),
-      },
+  const body = {
+    volume: {
+      name,
+      description: '',
+      size: gibibytes(sizeMiB),
+      ...(type === undefined || type === null ? {} : { volume_type: type }),
+      ...(zone === undefined || zone === null || zone === '' ? {} : { availability_zone: zone }),
     },
-    signal,
-  });
+  };
   try {
+    const volume = await makeOnce({
+      make: async () =>
+        (await cloud.client.call('volume', 'POST', '/volumes', volumeAnswer, { body, once: true, signal }))
+          .volume,
+      find: () => volumeByName(cloud, name, undefined),
+      pauseMs: cloud.client.pauseMs,
+      signal,
+    });
     await waitForVolume(cloud, volume.id, ['available'], signal);
+    return volume.id;
   } catch (error) {
-    await deleteUnfinished(cloud, volume.id);
+    await deleteUnfinished(cloud, name);
     throw error;
   }
-  return volume.id;
 }
 
 export async function deleteDisk(
@@ -105,13 +142,31 @@ export async function deleteDisk(
   const { signal } = context;
   const volume = await loadVolume(cloud, diskCid, signal);
   if (volume === undefined) return;
-  if (volume.status !== 'deleting') {
-    if (volume.status !== 'available') {
-      throw new CloudError(`Cannot delete volume \`${diskCid}', state is ${volume.status}`);
-    }
-    await cloud.client.delete('volume', `/volumes/${diskCid}`, signal);
+  // A request whose answer was lost, or a server that is just going.
+  if (passing.has(volume.status)) await waitForVolume(cloud, diskCid, ['available'], signal);
+  else if (!['deleting', 'available', 'error'].includes(volume.status)) {
+    throw new CloudError(`Cannot delete volume \`${diskCid}', state is ${volume.status}`);
   }
+  if (volume.status !== 'deleting') await deleteFree(cloud, diskCid, signal);
   await waitForVolume(cloud, diskCid, ['deleted'], signal, true);
+}
+
+/** States that end by themselves, with the volume free. */
+const passing: ReadonlySet<string> = new Set(['creating', 'downloading', 'extending', 'detaching']);
+const releaseAttempts = 10;
+
+/** Cinder calls a volume available a moment before it has forgotten the attachment, and refuses to delete it until then. */
+async function deleteFree(cloud: OpenstackCloud, diskCid: string, signal: Signal): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await cloud.client.delete('volume', `/volumes/${diskCid}`, signal);
+      return;
+    } catch (error) {
+      const again = error instanceof OpenstackAnswer && error.status === 400 && attempt < releaseAttempts;
+      if (!again || (await loadVolume(cloud, diskCid, signal))?.status !== 'available') throw error;
+    }
+    await sleep(Math.min(1000, cloud.config.pollIntervalMs), undefined, signal ? { signal } : {});
+  }
 }
 
 export async function hasDisk(
@@ -165,6 +220,9 @@ export async function attachDisk(
     });
     const attached = await waitForVolume(cloud, diskCid, ['in-use'], signal);
     device = deviceOn(attached, vmCid) ?? wanted;
+  } else if (volume.status !== 'in-use') {
+    // An earlier call's request, whose answer was lost.
+    device = deviceOn(await waitForVolume(cloud, diskCid, ['in-use'], signal), vmCid) ?? device;
   }
   const path = device ?? '';
   if (cloud.registry !== undefined) {
@@ -292,17 +350,31 @@ export async function snapshotDisk(
   if (volume === undefined) throw new DiskNotFound(diskCid);
   const device = volume.attachments?.[0]?.device;
   const parts = [metadata['deployment'], metadata['job'], metadata['index'], device?.split('/').at(-1)];
-  const { snapshot } = await cloud.client.call('volume', 'POST', '/snapshots', snapshotAnswer, {
-    body: {
-      snapshot: {
-        volume_id: diskCid,
-        name: `snapshot-${uuidFor(context.token)}`,
-        description: parts.filter((part) => part !== undefined && part !== '').join('/'),
-        force: true,
-      },
+  const name = `snapshot-${uuidFor(context.token)}`;
+  const body = {
+    snapshot: {
+      volume_id: diskCid,
+      name,
+      description: parts.filter((part) => part !== undefined && part !== '').join('/'),
+      force: true,
     },
-    signal,
-  });
+  };
+  const earlier = context.token === undefined ? undefined : await snapshotByName(cloud, name, signal);
+  const snapshot =
+    earlier ??
+    (await makeOnce({
+      make: async () =>
+        (
+          await cloud.client.call('volume', 'POST', '/snapshots', snapshotAnswer, {
+            body,
+            once: true,
+            signal,
+          })
+        ).snapshot,
+      find: () => snapshotByName(cloud, name, undefined),
+      pauseMs: cloud.client.pauseMs,
+      signal,
+    }));
   try {
     await waitForSnapshot(cloud, snapshot.id, ['available'], signal);
     const { director_name: director, index, job, ...rest } = metadata;
@@ -319,9 +391,18 @@ export async function snapshotDisk(
     });
   } catch (error) {
     await cloud.client.delete('volume', `/snapshots/${snapshot.id}`, undefined).catch(() => undefined);
+    await waitForSnapshot(cloud, snapshot.id, ['deleted'], undefined, true).catch(() => undefined);
     throw error;
   }
   return snapshot.id;
+}
+
+async function snapshotByName(cloud: OpenstackCloud, name: string, signal: Signal) {
+  const { snapshots } = await cloud.client.call('volume', 'GET', '/snapshots/detail', snapshotsAnswer, {
+    query: { name },
+    signal,
+  });
+  return snapshots.find((snapshot) => snapshot.name === name && snapshot.status !== 'deleting');
 }
 
 async function waitForSnapshot(
@@ -351,9 +432,11 @@ export async function deleteSnapshot(
   const { signal } = context;
   const found = await cloud.client.find('volume', `/snapshots/${snapshotCid}`, snapshotAnswer, signal);
   if (found === undefined) return;
-  if (found.snapshot.status !== 'available') {
-    throw new CloudError(`Cannot delete snapshot \`${snapshotCid}', state is ${found.snapshot.status}`);
+  if (found.snapshot.status !== 'deleting') {
+    if (found.snapshot.status !== 'available') {
+      throw new CloudError(`Cannot delete snapshot \`${snapshotCid}', state is ${found.snapshot.status}`);
+    }
+    await cloud.client.delete('volume', `/snapshots/${snapshotCid}`, signal);
   }
-  await cloud.client.delete('volume', `/snapshots/${snapshotCid}`, signal);
   await waitForSnapshot(cloud, snapshotCid, ['deleted'], signal, true);
 }

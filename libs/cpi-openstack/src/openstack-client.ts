@@ -24,8 +24,10 @@ const services: Readonly<Record<Service, { readonly types: readonly string[]; re
 
 export interface CallOptions {
   readonly body?: Json;
-  /** Sent instead of `body`; such a call is not repeated. */
-  readonly stream?: { readonly content: Readable; readonly sizeBytes: number };
+  /** Sent instead of `body`; opened anew for each attempt. Repeated only when the service did not take it. */
+  readonly stream?: { readonly open: () => Readable; readonly sizeBytes: number };
+  /** Not repeated when the service may have carried it out (5xx): the caller looks first. */
+  readonly once?: boolean;
   readonly query?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
 }
@@ -87,15 +89,16 @@ const maxAnswerBytes = 32 << 20;
  */
 export class OpenstackClient {
   readonly #config: OpenstackConfig;
+  /** Between attempts. */
+  readonly pauseMs: number;
   readonly #dispatcher: Dispatcher;
-  readonly #pauseMs: number;
   #session: Promise<Session> | undefined;
   /** Requests sent, by method and path without ids; for the benchmark and for tests. */
   readonly calls: string[] = [];
 
   constructor(config: OpenstackConfig, options: { readonly pauseMs?: number } = {}) {
     this.#config = config;
-    this.#pauseMs = options.pauseMs ?? pauseMs;
+    this.pauseMs = options.pauseMs ?? pauseMs;
     const connection = config.properties.connection_options;
     const connect = {
       ...(connection?.ca_cert === undefined ? {} : { ca: connection.ca_cert }),
@@ -148,6 +151,11 @@ export class OpenstackClient {
     }
   }
 
+  /** Where a service is, by the catalog; throws when the credentials are refused or the catalog lacks it. */
+  async endpoint(service: Service, signal: AbortSignal | undefined): Promise<string> {
+    return this.#endpoint(await this.#authenticated(signal), service);
+  }
+
   /** Deletes; an object that does not exist is success. */
   async delete(service: Service, path: string, signal: AbortSignal | undefined): Promise<void> {
     try {
@@ -170,25 +178,26 @@ export class OpenstackClient {
       try {
         return await this.#once(service, method, path, options);
       } catch (error) {
-        if (options.stream !== undefined || attempt >= attempts) throw error;
+        if (attempt >= attempts) throw error;
         if (error instanceof OpenstackAnswer && error.status === 401 && !renewed) {
           renewed = true;
           this.#session = undefined;
           continue;
         }
-        const pause = this.#pauseBeforeRetry(error, harmless);
+        const pause = this.#pauseBeforeRetry(error, harmless, options);
         if (pause === undefined) throw error;
         await sleep(pause, undefined, options.signal ? { signal: options.signal } : {});
       }
     }
   }
 
-  #pauseBeforeRetry(error: unknown, harmless: boolean): number | undefined {
-    if (error instanceof OpenstackSilent) return harmless ? this.#pauseMs : undefined;
+  #pauseBeforeRetry(error: unknown, harmless: boolean, options: CallOptions): number | undefined {
+    if (error instanceof OpenstackSilent) return harmless ? this.pauseMs : undefined;
     if (!(error instanceof OpenstackAnswer)) return undefined;
-    if (error.status === 413 || error.status === 429) return retryAfterMs(error.answer) ?? this.#pauseMs;
-    if (error.status === 500 || error.status === 503) return this.#pauseMs;
-    return harmless && error.status > 500 ? this.#pauseMs : undefined;
+    if (error.status === 413 || error.status === 429) return retryAfterMs(error.answer) ?? this.pauseMs;
+    if (options.once || (options.stream !== undefined && error.status !== 503)) return undefined;
+    if (error.status === 500 || error.status === 503) return this.pauseMs;
+    return harmless && error.status > 500 ? this.pauseMs : undefined;
   }
 
   async #once(
@@ -212,7 +221,7 @@ export class OpenstackClient {
       url,
       path,
       headers,
-      options.stream?.content ?? (options.body === undefined ? undefined : JSON.stringify(options.body)),
+      options.stream?.open() ?? (options.body === undefined ? undefined : JSON.stringify(options.body)),
       options.signal,
     );
     if (status >= 200 && status < 300) return text;
@@ -315,7 +324,8 @@ export class OpenstackClient {
           );
         }
         const again =
-          error instanceof OpenstackSilent || (error instanceof OpenstackAnswer && error.status >= 500);
+          error instanceof OpenstackSilent ||
+          (error instanceof OpenstackAnswer && (error.status >= 500 || error.status === 429));
         if (!again || attempt >= 5) {
           throw error instanceof OpenstackSilent
             ? new CloudError(`Unable to connect to the OpenStack Keystone API ${this.#config.identityUrl}`, {
@@ -324,7 +334,7 @@ export class OpenstackClient {
               })
             : error;
         }
-        await sleep(Math.min(1000, this.#pauseMs), undefined, signal ? { signal } : {});
+        await sleep(Math.min(1000, this.pauseMs), undefined, signal ? { signal } : {});
       }
     }
   }

@@ -1,8 +1,18 @@
-import type { CallContext, Cpi, CpiConfig, CpiFactory, CreatedVm } from '@microbosh/cpi';
+import type {
+  CallContext,
+  CloudCheck,
+  Cpi,
+  CpiConfig,
+  CpiExtensions,
+  CpiFactory,
+  CreatedVm,
+  DeployNeeds,
+} from '@microbosh/cpi';
 import { InvalidCall } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { RegistryClient } from '@microbosh/registry-client';
 import type { NetworksSpec } from '@microbosh/spec';
+import { checkNeeds } from './check-needs.ts';
 import type { OpenstackCloud } from './cloud.ts';
 import * as disks from './disks.ts';
 import { OpenstackClient } from './openstack-client.ts';
@@ -11,7 +21,7 @@ import * as stemcells from './stemcells.ts';
 import * as vms from './vms.ts';
 
 /** The CPI of OpenStack (Keystone v3, Nova, Neutron, Glance, Cinder), after the original's contract. */
-export class OpenstackCpi implements Cpi {
+export class OpenstackCpi implements Cpi, CpiExtensions {
   readonly #cloud: OpenstackCloud;
 
   constructor(cloud: OpenstackCloud) {
@@ -127,6 +137,28 @@ export class OpenstackCpi implements Cpi {
     requirements: { readonly cpu: number; readonly ram: number; readonly ephemeral_disk_size: number },
   ): Promise<JsonObject> {
     return vms.calculateVmCloudProperties(this.#cloud, context, requirements);
+  }
+
+  findByToken(
+    context: CallContext,
+    kind: 'stemcell' | 'vm' | 'disk',
+    token: string,
+  ): Promise<string | undefined> {
+    const find = { stemcell: stemcells.imageOfToken, vm: vms.serverOfToken, disk: disks.volumeOfToken }[kind];
+    return find(this.#cloud, token, context.signal);
+  }
+
+  checkNeeds(context: CallContext, needs: DeployNeeds): Promise<readonly CloudCheck[]> {
+    return checkNeeds(this.#cloud, context, needs);
+  }
+
+  consoleLog(context: CallContext, vmCid: string): Promise<string | undefined> {
+    return vms.consoleLog(this.#cloud, context, vmCid);
+  }
+
+  /** Connections that are kept would keep the process. */
+  async dispose(): Promise<void> {
+    await this.#cloud.client.close();
   }
 }
 

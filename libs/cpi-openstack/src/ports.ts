@@ -2,6 +2,7 @@ import { CloudError } from '@microbosh/cpi';
 import type { Json } from '@microbosh/errors';
 import type { OpenstackCloud } from './cloud.ts';
 import type { NetworkPlan, PrivateNetwork } from './network-plan.ts';
+import { makeOnce } from './make-once.ts';
 import { OpenstackAnswer } from './openstack-client.ts';
 import { floatingIpsAnswer, portAnswer, portsAnswer, securityGroupsAnswer } from './schemas.ts';
 import type { Port } from './schemas.ts';
@@ -49,11 +50,14 @@ export async function createPort(
   const netId = network.netId ?? '';
   const ip = network.spec.ip ?? '';
   const name = `${serverName}-${network.name}`;
-  const earlier = await cloud.client.call('network', 'GET', '/ports', portsAnswer, {
-    query: { name },
-    signal,
-  });
-  const mine = earlier.ports.find((port) => port.network_id === netId);
+  const find = async (of: Signal): Promise<Port | undefined> => {
+    const { ports } = await cloud.client.call('network', 'GET', '/ports', portsAnswer, {
+      query: { name },
+      signal: of,
+    });
+    return ports.find((port) => port.network_id === netId);
+  };
+  const mine = await find(signal);
   if (mine !== undefined) return mine;
   const body: Json = {
     port: {
@@ -68,8 +72,16 @@ export async function createPort(
         : { allowed_address_pairs: [{ ip_address: options.allowedAddressPairs }] }),
     },
   };
+  const make = () =>
+    makeOnce({
+      make: async () =>
+        (await cloud.client.call('network', 'POST', '/ports', portAnswer, { body, once: true, signal })).port,
+      find: () => find(undefined),
+      pauseMs: cloud.client.pauseMs,
+      signal,
+    });
   try {
-    return (await cloud.client.call('network', 'POST', '/ports', portAnswer, { body, signal })).port;
+    return await make();
   } catch (error) {
     if (!(error instanceof OpenstackAnswer) || error.status !== 409) throw error;
     if (!(await removeAbandonedPorts(cloud, netId, ip, signal))) {
@@ -78,8 +90,55 @@ export async function createPort(
         advice: 'Another port holds the address: choose another one, or remove that port.',
       });
     }
-    return (await cloud.client.call('network', 'POST', '/ports', portAnswer, { body, signal })).port;
+    return make();
   }
+}
+
+/** Ports that `createPort` made for a server of this name, bound or not. */
+export async function removePortsNamed(
+  cloud: OpenstackCloud,
+  serverName: string,
+  networks: readonly string[],
+  signal: Signal,
+): Promise<void> {
+  for (const network of networks) {
+    const { ports } = await cloud.client.call('network', 'GET', '/ports', portsAnswer, {
+      query: { name: `${serverName}-${network}` },
+      signal,
+    });
+    for (const port of ports) await cloud.client.delete('network', `/ports/${port.id}`, signal);
+  }
+}
+
+const traceOf = (serverId: string) => `of server ${serverId}`;
+
+/** Neutron forgets whose port it was as soon as its server goes; a delete_vm that is repeated has to find it still. */
+export async function markPorts(
+  cloud: OpenstackCloud,
+  ports: readonly Port[],
+  serverId: string,
+  signal: Signal,
+): Promise<void> {
+  for (const port of ports) {
+    // Nova's own go with their server, and have no name.
+    if (port.name === undefined || port.name === '') continue;
+    await cloud.client.send('network', 'PUT', `/ports/${port.id}`, {
+      body: { port: { description: traceOf(serverId) } },
+      signal,
+    });
+  }
+}
+
+export async function removeMarkedPorts(
+  cloud: OpenstackCloud,
+  serverId: string,
+  signal: Signal,
+): Promise<void> {
+  const { ports } = await cloud.client.call('network', 'GET', '/ports', portsAnswer, {
+    query: { description: traceOf(serverId) },
+    signal,
+  });
+  for (const port of ports) await cloud.client.delete('network', `/ports/${port.id}`, signal);
 }
 
 /** Ports that hold the address but belong to nothing: left by a server that never came to be. */

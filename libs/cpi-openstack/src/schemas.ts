@@ -89,7 +89,12 @@ export type Volume = Static<typeof volumeSchema>;
 export const volumeAnswer = Type.Object({ volume: volumeSchema });
 export const volumesAnswer = Type.Object({ volumes: Type.Array(volumeSchema) });
 
-export const snapshotSchema = Type.Object({ id: Type.String(), status: Type.String() });
+export const snapshotSchema = Type.Object({
+  id: Type.String(),
+  name: Type.Optional(nullable(Type.String())),
+  status: Type.String(),
+});
+export const snapshotsAnswer = Type.Object({ snapshots: Type.Array(snapshotSchema) });
 export const snapshotAnswer = Type.Object({ snapshot: snapshotSchema });
 
 export const portSchema = Type.Object({
@@ -120,4 +125,15 @@ export const floatingIpsAnswer = Type.Object({
       port_id: Type.Optional(nullable(Type.String())),
     }),
   ),
+});
+
+export const consoleAnswer = Type.Object({ output: Type.String() });
+export const zonesAnswer = Type.Object({
+  availabilityZoneInfo: Type.Array(
+    Type.Object({ zoneName: Type.String(), zoneState: Type.Object({ available: Type.Boolean() }) }),
+  ),
+});
+/** `limits.absolute` of Nova and of Cinder; -1 means without limit. */
+export const limitsAnswer = Type.Object({
+  limits: Type.Object({ absolute: Type.Record(Type.String(), Type.Unknown()) }),
 });

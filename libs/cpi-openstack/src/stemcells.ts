@@ -3,12 +3,17 @@ import { CloudError } from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { waitFor } from './cloud.ts';
+import { makeOnce } from './make-once.ts';
+import { uuidFor } from './names.ts';
+import { OpenstackSilent } from './openstack-client.ts';
 import type { OpenstackCloud } from './cloud.ts';
 import { unpackRootImage } from './root-image.ts';
 import { imageSchema, imagesAnswer } from './schemas.ts';
 import type { Image } from './schemas.ts';
 
 const lightSuffix = ' light';
+/** Image property: what the call that made it is known by. */
+const markKey = 'microbosh_token';
 
 /** Properties of the stemcell that become properties of the image under the same name. */
 const copied = [
@@ -38,11 +43,7 @@ function plain(value: Json | undefined): string | undefined {
     : undefined;
 }
 
-function imageBody(
-  cloud: OpenstackCloud,
-  properties: JsonObject,
-  token: string | undefined,
-): Record<string, Json> {
+function imageBody(cloud: OpenstackCloud, properties: JsonObject, mark: string): Record<string, Json> {
   const body: Record<string, Json> = {
     name: `${plain(properties['name']) ?? 'stemcell'}/${plain(properties['version']) ?? '0'}`,
     disk_format: plain(properties['disk_format']) ?? 'qcow2',
@@ -55,7 +56,7 @@ function imageBody(
   }
   const hypervisor = plain(properties['hypervisor']);
   if (hypervisor !== undefined) body['hypervisor_type'] = hypervisor;
-  if (token !== undefined) body['microbosh_token'] = token;
+  body[markKey] = mark;
   return body;
 }
 
@@ -83,16 +84,25 @@ async function waitForImage(
   });
 }
 
+async function imagesOf(
+  cloud: OpenstackCloud,
+  mark: string,
+  signal: AbortSignal | undefined,
+): Promise<readonly Image[]> {
+  const { images } = await cloud.client.call('image', 'GET', '/images', imagesAnswer, {
+    query: { [markKey]: mark },
+    signal,
+  });
+  return images;
+}
+
 /** An image that an earlier try with this token has made: finished ones are used, halves are removed. */
-async function imageOfToken(
+export async function imageOfToken(
   cloud: OpenstackCloud,
   token: string,
   signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
-  const { images } = await cloud.client.call('image', 'GET', '/images', imagesAnswer, {
-    query: { microbosh_token: token },
-    signal,
-  });
+  const images = await imagesOf(cloud, token, signal);
   let finished: string | undefined;
   for (const image of images) {
     if (image.status === 'active' && finished === undefined) finished = image.id;
@@ -119,27 +129,50 @@ export async function createStemcell(
     const existing = await imageOfToken(cloud, token, signal);
     if (existing !== undefined) return existing;
   }
+  const mark = token ?? uuidFor(undefined);
   const root = await unpackRootImage(imagePath, signal);
   try {
-    const { id } = await cloud.client.call('image', 'POST', '/images', imageSchema, {
-      body: imageBody(cloud, properties, token),
+    const { id } = await makeOnce({
+      make: () =>
+        cloud.client.call('image', 'POST', '/images', imageSchema, {
+          body: imageBody(cloud, properties, mark),
+          once: true,
+          signal,
+        }),
+      find: async () => (await imagesOf(cloud, mark, undefined))[0],
+      pauseMs: cloud.client.pauseMs,
       signal,
     });
-    try {
-      await waitForImage(cloud, id, ['queued'], signal);
-      const content = createReadStream(root.path);
-      await cloud.client.send('image', 'PUT', `/images/${id}/file`, {
-        stream: { content, sizeBytes: root.sizeBytes },
-        signal,
-      });
-      await waitForImage(cloud, id, ['active'], signal);
-      return id;
-    } catch (error) {
+    await waitForImage(cloud, id, ['queued'], signal);
+    await upload(cloud, id, root, signal);
+    await waitForImage(cloud, id, ['active'], signal);
+    return id;
+  } catch (error) {
+    const made = await imagesOf(cloud, mark, undefined).catch(() => []);
+    for (const { id } of made) {
       await cloud.client.delete('image', `/images/${id}`, undefined).catch(() => undefined);
-      throw error;
     }
+    throw error;
   } finally {
     await root.remove();
+  }
+}
+
+async function upload(
+  cloud: OpenstackCloud,
+  id: string,
+  root: { readonly path: string; readonly sizeBytes: number },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  try {
+    await cloud.client.send('image', 'PUT', `/images/${id}/file`, {
+      stream: { open: () => createReadStream(root.path), sizeBytes: root.sizeBytes },
+      signal,
+    });
+  } catch (error) {
+    // The answer may be lost after the last byte.
+    const image = error instanceof OpenstackSilent ? await loadImage(cloud, id, signal) : undefined;
+    if (image?.status !== 'active') throw error;
   }
 }
 

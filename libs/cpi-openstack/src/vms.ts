@@ -6,22 +6,28 @@ import type { NetworkSpec, NetworksSpec } from '@microbosh/spec';
 import { waitFor } from './cloud.ts';
 import type { OpenstackCloud } from './cloud.ts';
 import { registryKeyOf } from './disks.ts';
+import { makeOnce } from './make-once.ts';
 import { metadataOf, uuidFor } from './names.ts';
 import { planNetworks } from './network-plan.ts';
 import type { NetworkPlan } from './network-plan.ts';
-import { OpenstackAnswer, OpenstackSilent } from './openstack-client.ts';
+import { OpenstackAnswer } from './openstack-client.ts';
 import {
   associateFloatingIp,
   createPort,
   findSecurityGroups,
+  markPorts,
   portsOfServer,
+  removeMarkedPorts,
+  removePortsNamed,
   requireVrrpPort,
 } from './ports.ts';
 import type { SecurityGroup } from './ports.ts';
 import {
+  consoleAnswer,
   flavorsAnswer,
   keypairsAnswer,
   networkAnswer,
+  portsAnswer,
   serverAnswer,
   serversAnswer,
   volumeAnswer,
@@ -72,7 +78,7 @@ function textList(properties: JsonObject, key: string): string[] | undefined {
   return value.map(String);
 }
 
-async function findFlavor(cloud: OpenstackCloud, name: string, signal: Signal): Promise<Flavor> {
+export async function findFlavor(cloud: OpenstackCloud, name: string, signal: Signal): Promise<Flavor> {
   const { flavors } = await cloud.client.call('compute', 'GET', '/flavors/detail', flavorsAnswer, { signal });
   const flavor = flavors.find((candidate) => candidate.name === name);
   if (flavor === undefined) {
@@ -88,13 +94,28 @@ async function findFlavor(cloud: OpenstackCloud, name: string, signal: Signal): 
   return flavor;
 }
 
-async function findKeyName(cloud: OpenstackCloud, properties: JsonObject, signal: Signal): Promise<string> {
+export async function findKeyName(
+  cloud: OpenstackCloud,
+  properties: JsonObject,
+  signal: Signal,
+): Promise<string> {
   const name = optionalText(properties, 'key_name') ?? cloud.config.properties.default_key_name ?? '';
   const { keypairs } = await cloud.client.call('compute', 'GET', '/os-keypairs', keypairsAnswer, { signal });
   if (keypairs.some(({ keypair }) => keypair.name === name)) return name;
   throw new CloudError(`Key-pair \`${name}' not found`, {
     advice: `Known key pairs: ${keypairs.map(({ keypair }) => keypair.name).join(', ') || 'none'}`,
   });
+}
+
+/** Those of the VM, else those of its networks, else the default ones. */
+export function wantedSecurityGroups(
+  cloud: OpenstackCloud,
+  properties: JsonObject,
+  ofNetworks: readonly string[],
+): readonly string[] {
+  const own = textList(properties, 'security_groups') ?? [];
+  if (own.length > 0) return own;
+  return ofNetworks.length > 0 ? ofNetworks : (cloud.config.properties.default_security_groups ?? []);
 }
 
 /** Zones to try, in order. Given disks, the zones of all of them and of the VM have to be one. */
@@ -173,13 +194,7 @@ async function prepare(cloud: OpenstackCloud, context: CallContext, request: VmR
     );
   }
   const properties = request.cloudProperties;
-  const wantedGroups = textList(properties, 'security_groups') ?? [];
-  const groupNames =
-    wantedGroups.length > 0
-      ? wantedGroups
-      : plan.securityGroups.length > 0
-        ? plan.securityGroups
-        : (cloud.config.properties.default_security_groups ?? []);
+  const groupNames = wantedSecurityGroups(cloud, properties, plan.securityGroups);
   const addressPairs = optionalText(properties, 'allowed_address_pairs');
   if (addressPairs !== undefined && plan.gateway.kind === 'dynamic') {
     throw new CloudError("Network with 'dynamic' type cannot be used with 'allowed_address_pairs' (VRRP)");
@@ -372,13 +387,21 @@ async function requestServer(
   signal: Signal,
 ): Promise<string> {
   try {
-    const created = await cloud.client.call('compute', 'POST', '/servers', serverAnswer, { body, signal });
-    return created.server.id;
+    const { id } = await makeOnce({
+      make: async () =>
+        (
+          await cloud.client.call('compute', 'POST', '/servers', serverAnswer, {
+            body,
+            once: true,
+            signal,
+          })
+        ).server,
+      find: () => serverByName(cloud, prepared.name, undefined),
+      pauseMs: cloud.client.pauseMs,
+      signal,
+    });
+    return id;
   } catch (error) {
-    if (error instanceof OpenstackSilent || (error instanceof OpenstackAnswer && error.status >= 500)) {
-      const server = await serverByName(cloud, prepared.name, signal).catch(() => undefined);
-      if (server !== undefined) return server.id;
-    }
     if (error instanceof OpenstackAnswer && (error.status === 400 || error.status === 404)) {
       await explainMissingNetworks(cloud, prepared, signal);
     }
@@ -416,6 +439,8 @@ async function createServer(
   for (const zone of prepared.zones) {
     let id: string | undefined;
     try {
+      // A server of the zone before has to be gone: it holds the ports.
+      if (failure !== undefined) await removeServerNamed(cloud, prepared.name);
       id = await requestServer(
         cloud,
         prepared,
@@ -428,7 +453,6 @@ async function createServer(
       signal?.throwIfAborted();
       failure = error;
       if (id !== undefined) {
-        await destroyServerOnly(cloud, id).catch(() => undefined);
         failure = new VmCreationFailed(`VM creation failed: ${messageOf(error)}`, {
           okToRetry: true,
           cause: error,
@@ -468,23 +492,48 @@ export async function createVm(
     await associateFloatingIp(cloud, prepared.plan, server.id, signal);
     return { cid: server.id, networks };
   } catch (error) {
-    await cleanUp(cloud, server, prepared, [...ports.values()]);
+    await cleanUp(cloud, server, prepared);
     signal?.throwIfAborted();
     throw error;
   }
 }
 
 /** Best effort and in every case: the first error is the one to report. */
-async function cleanUp(
-  cloud: OpenstackCloud,
-  server: Server | undefined,
-  prepared: Prepared,
-  ports: readonly Port[],
-): Promise<void> {
+async function cleanUp(cloud: OpenstackCloud, server: Server | undefined, prepared: Prepared): Promise<void> {
   if (server !== undefined) await destroyServerOnly(cloud, server.id).catch(() => undefined);
-  for (const port of ports)
-    await cloud.client.delete('network', `/ports/${port.id}`, undefined).catch(() => undefined);
+  // By name, too: what was made without an answer is not known by id.
+  await removeServerNamed(cloud, prepared.name).catch(() => undefined);
+  const manual = prepared.plan.privateNetworks.filter(({ kind }) => kind === 'manual');
+  await removePortsNamed(
+    cloud,
+    prepared.name,
+    manual.map(({ name }) => name),
+    undefined,
+  ).catch(() => undefined);
   await cloud.registry?.client.deleteSettings(prepared.name).catch(() => undefined);
+}
+
+async function removeServerNamed(cloud: OpenstackCloud, name: string): Promise<void> {
+  const server = await serverByName(cloud, name, undefined);
+  if (server !== undefined) await destroyServerOnly(cloud, server.id);
+}
+
+/** What a create_vm with this token has made and can be used; its halves are removed. */
+export async function serverOfToken(
+  cloud: OpenstackCloud,
+  token: string,
+  signal: Signal,
+): Promise<string | undefined> {
+  const name = `vm-${uuidFor(token)}`;
+  const server = await serverOfEarlierCall(cloud, name, signal);
+  if (server !== undefined) return server.id;
+  const { ports } = await cloud.client.call('network', 'GET', '/ports', portsAnswer, { signal });
+  for (const port of ports) {
+    if (port.name?.startsWith(`${name}-`) === true && !port.device_id) {
+      await cloud.client.delete('network', `/ports/${port.id}`, signal);
+    }
+  }
+  return undefined;
 }
 
 async function destroyServerOnly(cloud: OpenstackCloud, id: string, signal?: AbortSignal): Promise<void> {
@@ -503,6 +552,7 @@ async function destroyServerOnly(cloud: OpenstackCloud, id: string, signal?: Abo
 
 async function destroy(cloud: OpenstackCloud, server: Server, signal: Signal): Promise<void> {
   const ports = await portsOfServer(cloud, server.id, signal);
+  await markPorts(cloud, ports, server.id, signal);
   const problems: string[] = [];
   const collect = async (prefix: string, action: () => Promise<unknown>): Promise<void> => {
     try {
@@ -527,7 +577,8 @@ async function destroy(cloud: OpenstackCloud, server: Server, signal: Signal): P
 
 export async function deleteVm(cloud: OpenstackCloud, context: CallContext, vmCid: string): Promise<void> {
   const server = await loadServer(cloud, vmCid, context.signal);
-  if (server !== undefined) await destroy(cloud, server, context.signal);
+  if (server === undefined) await removeMarkedPorts(cloud, vmCid, context.signal);
+  else await destroy(cloud, server, context.signal);
 }
 
 export async function hasVm(cloud: OpenstackCloud, context: CallContext, vmCid: string): Promise<boolean> {
@@ -611,4 +662,17 @@ export async function calculateVmCloudProperties(
     instance_type: best.name,
     ...(fromVolume && best.disk < disk + 3 ? { root_disk: { size: 3 + disk } } : {}),
   };
+}
+
+/** The end of what the server wrote to its console; clouds whose hypervisor keeps none answer with an error. */
+export async function consoleLog(
+  cloud: OpenstackCloud,
+  context: CallContext,
+  vmCid: string,
+): Promise<string | undefined> {
+  const answer = await cloud.client.call('compute', 'POST', `/servers/${vmCid}/action`, consoleAnswer, {
+    body: { 'os-getConsoleOutput': { length: 200 } },
+    signal: context.signal,
+  });
+  return answer.output;
 }
