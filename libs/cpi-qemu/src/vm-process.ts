@@ -19,6 +19,8 @@ export class VmProcess {
   readonly #config: QemuConfig;
   readonly #records: Records;
   readonly #bridges: Bridges;
+  /** Found out once. */
+  #accelerator: 'kvm' | 'tcg' | undefined;
 
   constructor(runner: CommandRunner, config: QemuConfig, records: Records, bridges: Bridges) {
     this.#runner = runner;
@@ -45,7 +47,8 @@ export class VmProcess {
         await this.#bridges.ensureTap(nic.tap, nic.bridge);
       }
     }
-    const accelerator = await chooseAccelerator(this.#runner, this.#config.accelerator);
+    this.#accelerator ??= await chooseAccelerator(this.#runner, this.#config.accelerator);
+    const accelerator = this.#accelerator;
     const argv: [string, ...string[]] = [
       qemuProgram,
       ...qemuArguments({
