@@ -5,9 +5,11 @@ import type { HostContext } from '../platform/host-context.ts';
 import { objectOf, valueOf } from '../settings/json-keys.ts';
 import { openBlockDevice, type BlockDevice } from './block-device.ts';
 import type { DeviceResolver } from './device-resolver.ts';
-import { inspectDisk } from './disk-contents.ts';
+import { DiskNotFound } from './errors.ts';
+import { byPlace, inspectDisk } from './disk-contents.ts';
 import type { DiskLayout, DiskPreparer } from './disk-preparer.ts';
 import { ensurePartitionNodes } from './partition-nodes.ts';
+import { findRootPartition, type RootPartition } from './root-partition.ts';
 
 export interface DataDiskNodes {
   readonly device: BlockDevice;
@@ -18,7 +20,21 @@ export interface DataDiskNodes {
 
 const maxNameLength = 32;
 
-/** The ephemeral disk: swap, when the machine may have its own, and `data`. */
+/** Less than this behind the root file system is not worth a partition of its own. */
+const minBehindRootBytes = 2 ** 30;
+
+/** Where swap and data go. */
+type DataPlace =
+  | { readonly kind: 'disk'; readonly device: BlockDevice; readonly held: number }
+  | {
+      readonly kind: 'behind root';
+      readonly root: RootPartition;
+      readonly kept: number;
+      readonly freeBytes: number;
+      readonly held: number;
+    };
+
+/** The ephemeral disk, or what lies behind the root file system: swap, when the machine may have its own, and `data`. */
 export class DataDisk {
   readonly #context: HostContext;
   readonly #resolver: DeviceResolver;
@@ -30,44 +46,82 @@ export class DataDisk {
     this.#preparer = preparer;
   }
 
+  /** True when the settings name an ephemeral disk. */
+  get isNamed(): boolean {
+    return this.#hint !== undefined;
+  }
+
+  /** False: the settings name no disk, and the root disk has no room behind its file system. */
+  async isPossible(signal: AbortSignal): Promise<boolean> {
+    return this.isNamed || (await this.#place(signal)) !== undefined;
+  }
+
+  async prepare(signal: AbortSignal): Promise<DataDiskNodes & { readonly changes: readonly string[] }> {
+    const place = await this.#place(signal);
+    if (place === undefined) throw new DiskNotFound('There is neither an ephemeral disk nor room for data.');
+    if (place.kind === 'disk') {
+      const { device, held } = place;
+      const layout = await this.#layout(device.sizeBytes, held);
+      const prepared = await this.#preparer.prepare('ephemeral', device, layout, signal);
+      return { device, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
+    }
+    const { root, kept, freeBytes, held } = place;
+    const layout = await this.#layout(freeBytes, held);
+    const prepared = await this.#preparer.prepareBehind(root.disk, kept, layout, signal);
+    return { device: root.disk, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
+  }
+
+  /** Nodes of partitions that have been prepared. */
+  async nodes(signal: AbortSignal): Promise<DataDiskNodes | undefined> {
+    const place = await this.#place(signal);
+    if (place === undefined || place.held === 0) return undefined;
+    const device = place.kind === 'disk' ? place.device : place.root.disk;
+    const found = (await inspectDisk(this.#context.runner, device, signal)).table;
+    if (found === undefined) return undefined;
+    const table = byPlace(found);
+    const nodes = await ensurePartitionNodes(this.#context.runner, device, table, signal);
+    return { device, ...(await nodesOf(nodes.slice(-place.held))) };
+  }
+
   /** The hint of the settings; undefined when there is no such disk. */
-  get hint(): DiskHint | undefined {
+  get #hint(): DiskHint | undefined {
     const hint = this.#context.settings.current().disks.ephemeral;
     if (hint === undefined || hint === null || hint === '') return undefined;
     if (typeof hint !== 'string' && Object.values(hint).every((value) => value === '')) return undefined;
     return hint;
   }
 
-  async prepare(
-    hint: DiskHint,
-    signal: AbortSignal,
-  ): Promise<DataDiskNodes & { readonly changes: readonly string[] }> {
-    const device = await this.#resolver.resolve('', hint, signal);
-    const held = (await inspectDisk(this.#context.runner, device, signal)).table?.partitions.length;
-    const layout = await this.#layout(device, held);
-    const prepared = await this.#preparer.prepare('ephemeral', device, layout, signal);
-    return { device, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
-  }
-
-  /** Nodes of a disk that has been prepared. */
-  async nodes(hint: DiskHint, signal: AbortSignal): Promise<DataDiskNodes | undefined> {
-    const device = await this.#resolver.resolve('', hint, signal);
-    const { table } = await inspectDisk(this.#context.runner, device, signal);
-    if (table === undefined || table.partitions.length === 0) return undefined;
-    const nodes = await ensurePartitionNodes(this.#context.runner, device, table, signal);
-    return { device, ...(await nodesOf(nodes)) };
+  async #place(signal: AbortSignal): Promise<DataPlace | undefined> {
+    const { linux, runner } = this.#context;
+    const hint = this.#hint;
+    if (hint !== undefined) {
+      const device = await this.#resolver.resolve('', hint, signal);
+      const { table } = await inspectDisk(runner, device, signal);
+      return { kind: 'disk', device, held: table?.partitions.length ?? 0 };
+    }
+    if (linux.Container || !linux.CreatePartitionIfNoEphemeralDisk) return undefined;
+    const root = await findRootPartition();
+    const table = root && (await inspectDisk(runner, root.disk, signal)).table;
+    if (root === undefined || table === undefined) return undefined;
+    const start = table.partitions.find((partition) => partition.number === root.number)?.startSector ?? 0;
+    const held = table.partitions.filter((partition) => partition.startSector > start).length;
+    const kept = table.partitions.length - held;
+    const end = Math.max(...table.partitions.map((partition) => partition.startSector + partition.sectors));
+    const freeBytes = root.disk.sizeBytes - end * table.sectorBytes;
+    if (held === 0 && freeBytes < minBehindRootBytes) return undefined;
+    return { kind: 'behind root', root, kept, freeBytes, held };
   }
 
   /** A disk that has partitions keeps their number: a changed swap size is no reason to lose data. */
-  async #layout(device: BlockDevice, held: number | undefined): Promise<DiskLayout> {
+  async #layout(sizeBytes: number, held: number): Promise<DiskLayout> {
     const { linux, settings } = this.#context;
     const { agent_id: id } = settings.current();
     const prefix = `bosh-partition-${id}`.slice(0, maxNameLength);
-    const swapMiB = await this.#swapMiB(device.sizeBytes);
-    const withSwap = held === undefined || held === 0 ? swapMiB > 0 : held === 2;
+    const swapMiB = await this.#swapMiB(sizeBytes);
+    const withSwap = held === 0 ? swapMiB > 0 : held === 2;
     const data = { content: 'ext4', name: `${prefix}-${withSwap ? 1 : 0}` } as const;
     return {
-      label: linux.PartitionerType === 'sfdisk' && device.sizeBytes <= 2 ** 41 ? 'dos' : 'gpt',
+      label: linux.PartitionerType === 'sfdisk' && sizeBytes <= 2 ** 41 ? 'dos' : 'gpt',
       partitions: withSwap ? [{ content: 'swap', name: `${prefix}-0`, sizeMiB: swapMiB }, data] : [data],
     };
   }

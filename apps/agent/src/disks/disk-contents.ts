@@ -20,6 +20,11 @@ export interface PartitionTable {
   readonly partitions: readonly Partition[];
 }
 
+/** Numbers need not follow the order on the disk. */
+export function byPlace(table: PartitionTable): PartitionTable {
+  return { ...table, partitions: table.partitions.toSorted((a, b) => a.startSector - b.startSector) };
+}
+
 export interface Signature {
   /** File system, swap, LUKS, LVM, RAID, … */
   readonly type?: string;

@@ -1,7 +1,8 @@
 import type { CommandRunner } from '@microbosh/host';
 import { MountTable } from '../platform/mount-table.ts';
-import { flushDevice, holdersOf, type BlockDevice } from './block-device.ts';
+import { flushDevice, holdersOf, openBlockDevice, type BlockDevice } from './block-device.ts';
 import {
+  byPlace,
   inspectDisk,
   isProvenEmpty,
   readFilesystemFacts,
@@ -43,6 +44,16 @@ const formattingType = 'da';
 const ourName = 'bosh-partition';
 const dosTypes: Readonly<Record<Content, string>> = { ext4: '83', xfs: '83', swap: '82' };
 const filesystems = ['ext2', 'ext3', 'ext4', 'xfs'];
+const sfdiskWrite = [
+  'sfdisk',
+  '--quiet',
+  '--no-reread',
+  '--no-tell-kernel',
+  '--wipe',
+  'never',
+  '--wipe-partitions',
+  'never',
+] as const;
 
 /**
  * Brings a disk into a layout without ever overwriting what is not provably ours and empty:
@@ -76,15 +87,53 @@ export class DiskPreparer {
       changes.push(`partition ${device.path}`);
       contents = await inspectDisk(this.#runner, device, signal);
     }
-    const table = await this.#acceptTable(device, contents, layout);
+    const table = this.#acceptTable(device, contents, 0, layout);
     await this.#intents.remove(id);
+    return this.#prepareContents(device, table, 0, layout, changes, signal);
+  }
 
-    const nodes = await ensurePartitionNodes(this.#runner, device, table, signal);
+  /**
+   * Adds partitions behind the first `kept`, by place, of a disk in use, such as the one that the machine has booted from.
+   * What is there stays as it is.
+   */
+  async prepareBehind(
+    device: BlockDevice,
+    kept: number,
+    layout: DiskLayout,
+    signal?: AbortSignal,
+  ): Promise<PreparedDisk> {
+    const changes: string[] = [];
+    let contents = await inspectDisk(this.#runner, device, signal);
+    if (contents.table?.partitions.length === kept) {
+      await this.#runner.run([...sfdiskWrite, '--append', device.path], {
+        stdin: renderRows({ ...layout, label: contents.table.label === 'dos' ? 'dos' : 'gpt' }),
+        timeoutMs: 60_000,
+        ...(signal ? { signal } : {}),
+      });
+      await flushDevice(device.path);
+      changes.push(`add partitions to ${device.path}`);
+      contents = await inspectDisk(this.#runner, device, signal);
+    }
+    const table = byPlace(this.#acceptTable(device, contents, kept, layout));
+    return this.#prepareContents(device, table, kept, layout, changes, signal);
+  }
+
+  async #prepareContents(
+    device: BlockDevice,
+    table: PartitionTable,
+    kept: number,
+    layout: DiskLayout,
+    changes: string[],
+    signal?: AbortSignal,
+  ): Promise<PreparedDisk> {
+    const nodes = (await ensurePartitionNodes(this.#runner, device, table, signal)).slice(kept);
     for (const [index, planned] of layout.partitions.entries()) {
-      const partition = table.partitions[index];
+      const partition = table.partitions[kept + index];
       const node = nodes[index];
       if (partition === undefined || node === undefined) continue;
-      const made = await this.#prepareContent({ device, table, partition, node, planned }, signal);
+      // Where others share the disk, only the partition itself must be free.
+      const claimed = kept === 0 ? device : await openBlockDevice(node);
+      const made = await this.#prepareContent({ device, claimed, table, partition, node, planned }, signal);
       changes.push(...made);
     }
     return { partitions: nodes, changes };
@@ -108,20 +157,11 @@ export class DiskPreparer {
   ): Promise<void> {
     await this.#assertUnused(device);
     await this.#intents.add(id, device.sizeBytes);
-    await this.#runner.run(
-      [
-        'sfdisk',
-        '--quiet',
-        '--no-reread',
-        '--no-tell-kernel',
-        '--wipe',
-        'never',
-        '--wipe-partitions',
-        'never',
-        device.path,
-      ],
-      { stdin: renderTable(layout), timeoutMs: 60_000, ...(signal ? { signal } : {}) },
-    );
+    await this.#runner.run([...sfdiskWrite, device.path], {
+      stdin: renderTable(layout),
+      timeoutMs: 60_000,
+      ...(signal ? { signal } : {}),
+    });
     await flushDevice(device.path);
   }
 
@@ -135,11 +175,12 @@ export class DiskPreparer {
     }
   }
 
-  async #acceptTable(
+  #acceptTable(
     device: BlockDevice,
     contents: DiskContents,
+    kept: number,
     layout: DiskLayout,
-  ): Promise<PartitionTable> {
+  ): PartitionTable {
     const { table, signature } = contents;
     if (table === undefined) {
       const finding = signature.ambiguous
@@ -147,10 +188,11 @@ export class DiskPreparer {
         : (signature.type ?? signature.partitionTable);
       throw new DiskForeign(device.path, `it holds ${finding ?? 'something'} without a partition table`);
     }
-    if (table.partitions.length !== layout.partitions.length) {
+    const expected = kept + layout.partitions.length;
+    if (table.partitions.length !== expected) {
       throw new DiskForeign(
         device.path,
-        `its partition table has ${table.partitions.length} partitions; expected ${layout.partitions.length}`,
+        `its partition table has ${table.partitions.length} partitions; expected ${expected}`,
       );
     }
     if (!['gpt', 'dos'].includes(table.label)) {
@@ -160,7 +202,7 @@ export class DiskPreparer {
   }
 
   async #prepareContent(work: Work, signal?: AbortSignal): Promise<readonly string[]> {
-    const { device, table, partition, node, planned } = work;
+    const { device, claimed, table, partition, node, planned } = work;
     const signature = await readSignature(this.#runner, node, signal);
     const nothing = isProvenEmpty({ signature });
     const marked = isMarked(table, partition);
@@ -184,18 +226,18 @@ export class DiskPreparer {
         return [`accept the file system on ${node}`];
       }
     }
-    await this.#makeContent(device, node, planned.content, signal);
+    await this.#makeContent(claimed, node, planned.content, signal);
     await this.#mark(device, table, partition, planned, false, signal);
     return [`format ${node} as ${planned.content}`];
   }
 
   async #makeContent(
-    device: BlockDevice,
+    claimed: BlockDevice,
     node: string,
     content: Content,
     signal?: AbortSignal,
   ): Promise<void> {
-    await this.#assertUnused(device);
+    await this.#assertUnused(claimed);
     const command: readonly [string, ...string[]] =
       content === 'swap'
         ? ['mkswap', node]
@@ -243,6 +285,8 @@ export class DiskPreparer {
 
 interface Work {
   readonly device: BlockDevice;
+  /** What nobody else may use while it is formatted: the disk, or the partition on a disk that is shared. */
+  readonly claimed: BlockDevice;
   readonly table: PartitionTable;
   readonly partition: Partition;
   readonly node: string;
@@ -262,11 +306,15 @@ function isWanted(content: Content, type: string | undefined): boolean {
 
 /** The script for sfdisk: all partitions marked as being formatted. */
 export function renderTable(layout: DiskLayout): string {
+  return `label: ${layout.label}\n${renderRows(layout)}`;
+}
+
+function renderRows(layout: DiskLayout): string {
   const rows = layout.partitions.map((planned, index) => {
     const size = planned.sizeMiB === undefined ? '' : `size=${planned.sizeMiB}MiB, `;
     return layout.label === 'dos'
       ? `${size}type=${formattingType}`
       : `${size}type=${planned.content === 'swap' ? 'swap' : 'linux'}, name="${formattingName}${index}"`;
   });
-  return [`label: ${layout.label}`, ...rows, ''].join('\n');
+  return [...rows, ''].join('\n');
 }

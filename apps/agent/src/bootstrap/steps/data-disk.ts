@@ -4,7 +4,7 @@ import { DiskNotFound } from '../../disks/errors.ts';
 import { MountTable } from '../../platform/mount-table.ts';
 import { converge, skipped, type BootstrapStep, type Change } from '../step.ts';
 
-/** The ephemeral disk on `data`. */
+/** The ephemeral disk, or what is left of the root disk, on `data`. */
 export function dataDisk(disk: DataDisk): BootstrapStep {
   return {
     name: 'data disk',
@@ -13,25 +13,27 @@ export function dataDisk(disk: DataDisk): BootstrapStep {
       const { paths, runner, signal, linux } = context;
       await mkdir(paths.data, { recursive: true, mode: 0o750 });
       if (linux.SkipDiskSetup) return skipped('agent.json says SkipDiskSetup');
-      const { hint } = disk;
-      if (hint === undefined) {
-        if (linux.Container || linux.CreatePartitionIfNoEphemeralDisk) {
-          return skipped('the settings name no ephemeral disk; data stays on the root disk');
-        }
+      if (!disk.isNamed && linux.Container) {
+        return skipped('the settings name no ephemeral disk; data stays on the root disk');
+      }
+      if (!disk.isNamed && !linux.CreatePartitionIfNoEphemeralDisk) {
         throw new DiskNotFound('No ephemeral disk found, cannot use root partition as ephemeral disk.', {
           advice:
             'Give the machine an ephemeral disk, or set CreatePartitionIfNoEphemeralDisk in agent.json.',
         });
       }
+      if (!(await disk.isPossible(signal))) {
+        return skipped('no ephemeral disk, and no room behind the root file system: data stays on it');
+      }
       return converge(context, async (): Promise<readonly Change[]> => {
-        const nodes = await disk.nodes(hint, signal);
+        const nodes = await disk.nodes(signal);
         const mounted = (await MountTable.read()).at(paths.data);
         if (nodes !== undefined && mounted?.device === nodes.dataNumber) return [];
         return [
           {
             what: `prepare and mount the data disk on ${paths.data}`,
             apply: async () => {
-              const prepared = await disk.prepare(hint, signal);
+              const prepared = await disk.prepare(signal);
               await runner.run(['mount', prepared.data, paths.data], { signal });
             },
           },
@@ -41,7 +43,7 @@ export function dataDisk(disk: DataDisk): BootstrapStep {
   };
 }
 
-/** The swap partition of the ephemeral disk. */
+/** The swap partition beside it. */
 export function swap(disk: DataDisk): BootstrapStep {
   return {
     name: 'swap',
@@ -49,11 +51,11 @@ export function swap(disk: DataDisk): BootstrapStep {
     async run(context) {
       const { linux, runner, signal } = context;
       if (linux.Container) return skipped('swap belongs to the host');
-      const { hint } = disk;
-      if (linux.SkipDiskSetup || hint === undefined) return skipped('there is no ephemeral disk');
-      const nodes = await disk.nodes(hint, signal);
-      const device = nodes?.swap;
-      if (device === undefined) return skipped('the ephemeral disk has no swap partition');
+      if (linux.SkipDiskSetup) return skipped('agent.json says SkipDiskSetup');
+      const nodes = await disk.nodes(signal);
+      if (nodes === undefined) return skipped('there is no data disk');
+      const device = nodes.swap;
+      if (device === undefined) return skipped('the data disk has no swap partition');
       return converge(context, async () => {
         const active = await activeSwaps();
         if (active.includes(await realpath(device))) return [];
