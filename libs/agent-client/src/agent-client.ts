@@ -50,6 +50,8 @@ export interface AgentClientOptions {
   readonly mbus: string;
   /** PEM. The only trusted authority. Absent: the peer is not verified, as create-env does without cert.ca. */
   readonly ca?: string;
+  /** Name that the certificate has to be for; default: the host of `mbus`. */
+  readonly serverName?: string;
   /** `reply_to` of every request: the deployer's id. */
   readonly replyTo: string;
   readonly timing?: Partial<AgentClientTiming>;
@@ -59,6 +61,11 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Called whenever a task's progress changes (our agents tell it). */
   readonly onProgress?: (progress: string) => void;
+}
+
+export interface BlobOptions extends CallOptions {
+  /** Called as bytes go by; the total is undefined when the peer does not tell it. */
+  readonly onBytes?: (done: number, total: number | undefined) => void;
 }
 
 /** The value of get_state, as far as clients look at it. */
@@ -92,6 +99,7 @@ export class AgentClient {
         ...(options.ca === undefined
           ? { rejectUnauthorized: false }
           : { ca: options.ca, rejectUnauthorized: true }),
+        ...(options.serverName === undefined ? {} : { servername: options.serverName }),
       },
     });
   }
@@ -298,6 +306,13 @@ export class AgentClient {
       try {
         return await this.waitForTask(first.agent_task_id, options);
       } catch (error) {
+        if (options.signal?.aborted) {
+          // Nobody waits for it any more. An agent that cannot be told goes on; so be it.
+          await this.cancelTask(first.agent_task_id, { signal: AbortSignal.timeout(5_000) }).catch(
+            () => undefined,
+          );
+          throw error;
+        }
         if (error instanceof TaskLost && attempt < 3 && methodDefinition(method).idempotent) continue;
         if (!(error instanceof AgentResponded) || error instanceof TaskLost) throw error;
         // The method that failed is of more interest than the question for its task.
@@ -374,13 +389,15 @@ export class AgentClient {
   async putBlob(
     id: string,
     content: { readonly path: string } | { readonly bytes: Uint8Array },
-    options: CallOptions = {},
+    options: BlobOptions = {},
   ): Promise<void> {
     const size = 'path' in content ? (await stat(content.path)).size : content.bytes.length;
     for (let attempt = 1; ; attempt += 1) {
       try {
         const body =
-          'path' in content ? createReadStream(content.path, { highWaterMark: 1 << 20 }) : content.bytes;
+          'path' in content
+            ? counted(createReadStream(content.path, { highWaterMark: 1 << 20 }), size, options.onBytes)
+            : content.bytes;
         const statusCode = await this.#exchange('PUT blob', options.signal, async (combined) => {
           const response = await this.#dispatcher.request({
             origin: this.#address.origin,
@@ -408,7 +425,7 @@ export class AgentClient {
   async getBlob(
     id: string,
     destination: string,
-    options: CallOptions & { readonly digest?: string } = {},
+    options: BlobOptions & { readonly digest?: string } = {},
   ): Promise<void> {
     const partial = `${destination}.${randomUUID()}.part`;
     const verifier = options.digest === undefined ? undefined : new DigestVerifier(options.digest);
@@ -427,9 +444,14 @@ export class AgentClient {
           await response.body.dump();
           throw this.#statusError('GET blob', response.statusCode);
         }
+        const length = Number(response.headers['content-length']);
+        const total = Number.isFinite(length) ? length : undefined;
+        let received = 0;
         const hashing = new Transform({
           transform(chunk: Buffer, _encoding, done) {
             verifier?.update(chunk);
+            received += chunk.length;
+            options.onBytes?.(received, total);
             done(null, chunk);
           },
         });
@@ -467,6 +489,20 @@ export class AgentClient {
       details: { status },
     });
   }
+}
+
+/** The same stream; what goes by is counted. */
+function counted(source: Readable, total: number, onBytes: BlobOptions['onBytes']): Readable {
+  if (onBytes === undefined) return source;
+  let done = 0;
+  const counter = new Transform({
+    transform(chunk: Buffer, _encoding, next) {
+      done += chunk.length;
+      onBytes(done, total);
+      next(null, chunk);
+    },
+  });
+  return source.once('error', (error) => counter.destroy(error)).pipe(counter);
 }
 
 function parseJson(text: string): unknown {

@@ -100,6 +100,30 @@ export interface ReadinessCheck {
   readonly timeoutMs: number;
 }
 
+/** How long is waited for what, in milliseconds; absent: the deployer's default. Our key `limits`. */
+export interface TimeLimits {
+  /** For the agent of a new VM, and after a disk was attached. */
+  readonly agentMs?: number;
+  /** For the agent of a VM that has answered before. */
+  readonly knownAgentMs?: number;
+  /** For one call of the CPI. */
+  readonly cpiMs?: number;
+  /** For one task of the agent. */
+  readonly taskMs?: number;
+  readonly drainMs?: number;
+  readonly compileMs?: number;
+  /** For a migration of a disk, and for a blob on its way. */
+  readonly copyMs?: number;
+  /** How long a disk is kept whose content was moved to another. */
+  readonly oldDiskMs?: number;
+}
+
+/**
+ * Which VM goes first when a new one is needed: the old one, or the new one where address and disk allow it. Named as
+ * in the manifests of a director.
+ */
+export type VmStrategy = 'create-swap-delete' | 'delete-create';
+
 /** What only the micro front end has: where the apply spec comes from is the one step that looks at it. */
 export interface MicroModel {
   /** `aws`, `openstack`, `vcloud`, `vsphere`, … as the manifest names it. */
@@ -140,6 +164,9 @@ export interface DeploymentModel {
   readonly tags: Readonly<Record<string, string>>;
   readonly updateWatchTimeMs: { readonly min: number; readonly max: number };
   readonly readiness: readonly ReadinessCheck[];
+  readonly limits?: TimeLimits;
+  /** Absent: `create-swap-delete`. */
+  readonly vmStrategy?: VmStrategy;
   /** SHA-512 (hex) of the evaluated manifest in canonical form. */
   readonly manifestSha: string;
   /** Where the manifest sets a property; for messages. */

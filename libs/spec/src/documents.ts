@@ -4,6 +4,7 @@
  */
 export * from './evaluate-manifest.ts';
 export * from './manifest/is-micro-manifest.ts';
+export { limitNames, parseLimit } from './manifest/read-limits.ts';
 export * from './ops/op-path.ts';
 export * from './ops/ops-file.ts';
 export * from './variables/check-variables.ts';

@@ -136,7 +136,7 @@ const readiness = object('An HTTP(S) check of the service, made after the jobs r
   timeout: Whole('Seconds, default 120.'),
 });
 
-/** The create-env manifest with our own keys `cloud_provider.plugin` and `readiness`. */
+/** The create-env manifest with our own keys `cloud_provider.plugin`, `readiness` and `limits`. */
 export const createEnvManifestSchema: TSchema = object('Manifest of a one-VM deployment (create-env).', {
   name: Text('Name of the deployment.'),
   releases: list('Releases.', release),
@@ -150,6 +150,7 @@ export const createEnvManifestSchema: TSchema = object('Manifest of a one-VM dep
   tags: FreeMap('Tags for the VM.'),
   update: object('How the deploy waits.', {
     update_watch_time: Text('min-max in milliseconds, default 0-300000.'),
+    vm_strategy: Text('create-swap-delete (default) or delete-create: which VM goes first.'),
     canaries: Unused(),
     max_in_flight: Unused(),
     canary_watch_time: Unused(),
@@ -157,6 +158,9 @@ export const createEnvManifestSchema: TSchema = object('Manifest of a one-VM dep
   }),
   variables: list('Variables.', variable),
   readiness: list('Checks of the service.', readiness),
+  limits: FreeMap(
+    'Time limits: agent, known_agent, cpi, task, drain, compile, copy, old_disk; 90s, 10m, 1d.',
+  ),
   stemcells: Unused(),
   addons: Unused(),
   features: Unused(),

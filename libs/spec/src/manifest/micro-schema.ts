@@ -29,7 +29,7 @@ const cloud = object('The cloud.', {
 
 const overrides = (description: string): TSchema => FreeMap(description);
 
-/** `micro_bosh.yml` of the micro plug-in (reference micro-deployer §3.2), with our own key `readiness`. */
+/** `micro_bosh.yml` of the micro plug-in (reference micro-deployer §3.2), with our own keys `readiness` and `limits`. */
 export const microManifestSchema: TSchema = object('Manifest of bosh micro (micro_bosh.yml).', {
   name: Text('Name of the deployment.'),
   dir: Text('Directory of the state file.'),
@@ -54,5 +54,8 @@ export const microManifestSchema: TSchema = object('Manifest of bosh micro (micr
       expect_status: Whole('Default 200.'),
       timeout: Whole('Seconds, default 120.'),
     }),
+  ),
+  limits: FreeMap(
+    'Time limits: agent, known_agent, cpi, task, drain, compile, copy, old_disk; 90s, 10m, 1d.',
   ),
 });

@@ -11,6 +11,7 @@ import type {
   ReleaseCloud,
   ReleaseRef,
   SshTunnel,
+  VmStrategy,
 } from '../deployment-model.ts';
 import type { EvaluatedManifest } from '../evaluate-manifest.ts';
 import { childOf, isNull, type YamlNode } from '../yaml/yaml-node.ts';
@@ -21,6 +22,7 @@ import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { isArtifactUrl, isHttpUrl, resolvePath, resolveUrl, type PathContext } from './resolve-url.ts';
 import { propertyLocator } from './locate-property.ts';
 import { readJobLinks } from './read-job-links.ts';
+import { readLimits } from './read-limits.ts';
 import { readPem } from './read-pem.ts';
 import { readReadiness } from './read-readiness.ts';
 import { suggest } from './suggest.ts';
@@ -87,6 +89,7 @@ export function translateCreateEnvManifest(
     tags: readTags(root.get('tags')),
     updateWatchTimeMs: readWatchTime(root.get('update').get('update_watch_time')),
     readiness: readReadiness(root.get('readiness')),
+    ...readOwnKeys(root),
     manifestSha: manifest.manifestSha,
     locate: propertyLocator(manifest.root),
   };
@@ -94,6 +97,20 @@ export function translateCreateEnvManifest(
   if (fatal.length > 0) throw new ManifestInvalid(`Validating manifest '${options.file}'`, fatal);
   return { model, warnings: problems };
 }
+
+function readOwnKeys(root: DocumentCursor): Pick<DeploymentModel, 'limits' | 'vmStrategy'> {
+  const strategy = root.get('update').get('vm_strategy');
+  const vmStrategy = vmStrategies.find((known) => known === strategy.text());
+  if (strategy.present && vmStrategy === undefined) {
+    strategy.fail(`update.vm_strategy must be one of ${vmStrategies.join(', ')}`);
+  }
+  return {
+    ...(root.get('limits').present ? { limits: readLimits(root.get('limits')) } : {}),
+    ...(vmStrategy === undefined ? {} : { vmStrategy }),
+  };
+}
+
+const vmStrategies: readonly VmStrategy[] = ['create-swap-delete', 'delete-create'];
 
 function readReleases(root: DocumentCursor, options: TranslateOptions): ReleaseRef[] {
   const list = root.get('releases');

@@ -10,6 +10,7 @@ import { DocumentCursor } from './document-cursor.ts';
 import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { isMicroPlugin, microPlugins, withMicroDefaults, type MicroPlugin } from './micro-defaults.ts';
 import { microManifestSchema } from './micro-schema.ts';
+import { readLimits } from './read-limits.ts';
 import { readReadiness } from './read-readiness.ts';
 import { resolvePath, type PathContext } from './resolve-url.ts';
 import { suggest } from './suggest.ts';
@@ -97,6 +98,7 @@ export function translateMicroManifest(
     tags: {},
     updateWatchTimeMs: { min: 0, max: 300_000 },
     readiness: readReadiness(cursor.get('readiness')),
+    ...(cursor.get('limits').present ? { limits: readLimits(cursor.get('limits')) } : {}),
     manifestSha: createHash('sha512').update(emitYaml(root)).digest('hex'),
     micro,
   };
