@@ -74,9 +74,13 @@ describe('settings put into the deployed registry', () => {
     const { stdout } = await example.create();
 
     expect(stdout).toMatch(/Migrating disk content from '.+' to '.+'\.\.\. Finished/);
+    // The one that the data was moved from stays for a day.
+    const old = small.disks[0];
+    expect(stdout).toContain(`Disk '${old?.cid ?? ''}' of 512 MiB is kept until`);
     const large = await example.state();
-    expect(large.disks).toHaveLength(1);
-    expect(large.disks[0]?.cid).not.toBe(small.disks[0]?.cid);
+    expect(large.disks).toHaveLength(2);
+    expect(large.disks[0]).toEqual(old);
+    expect(large.current_disk_id).toBe(large.disks[1]?.id);
     expect(await example.getSettings('vm-1')).toBe(settings);
   });
 

@@ -43,6 +43,10 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
       columns: process.stdout.columns,
     });
     events.subscribe(renderer.handle);
+    if (process.stdout.isTTY) {
+      const shown = renderer;
+      setInterval(() => shown.tick(Date.now()), 1_000).unref();
+    }
   }
   const context: CommandContext = {
     global,

@@ -61,9 +61,13 @@ export class Environment {
         );
       }
       const record = (event: object) => {
-        appendFileSync(paths.events, `${context.secrets.redact(JSON.stringify(plainJson(event)))}\n`, {
-          mode: 0o600,
-        });
+        try {
+          appendFileSync(paths.events, `${context.secrets.redact(JSON.stringify(plainJson(event)))}\n`, {
+            mode: 0o600,
+          });
+        } catch {
+          // History only: where there is no room for it, state and journal say so with their own errors.
+        }
       };
       record({ type: 'run', command, time: new Date().toISOString() });
       const stop = context.events.subscribe((event) => {

@@ -46,6 +46,11 @@ export class AgentNotReady extends OperationalError {
   readonly code = 'E_AGENT_NOT_READY';
 }
 
+/** A call of the CPI or a task of the agent took longer than its limit. */
+export class StepTimedOut extends OperationalError {
+  readonly code = 'E_TIME_LIMIT';
+}
+
 /** The jobs did not reach the state `running` in the time the manifest gives them. */
 export class InstanceNotRunning extends OperationalError {
   readonly code = 'E_INSTANCE_NOT_RUNNING';

@@ -1,30 +1,44 @@
 import { spawn } from 'node:child_process';
+import { existsSync, rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { errorCode, messageChain } from '@microbosh/errors';
 import { generateCertificate } from '@microbosh/spec';
 import { build } from 'esbuild';
 import { SimulatedCloud } from '../src/testing/simulated-cloud.ts';
 import type { KillOrder, Misbehaviour } from '../src/testing/simulated-cloud.ts';
-import type { SimulatedJob } from '../src/testing/simulated-deployer.ts';
+import { runSimulated } from '../src/testing/run-simulated.ts';
+import type { SimulatedJob } from '../src/testing/run-simulated.ts';
+
+/** Every step is synced to disk; what a power failure does to a disk is not the subject here. */
+function inMemory(): string | undefined {
+  return existsSync('/dev/shm') ? '/dev/shm' : undefined;
+}
 
 let bundle: Promise<string> | undefined;
 
-/** The simulated deployer as one file: it is started hundreds of times. */
+/** The simulated deployer, bundled: it is started hundreds of times, and loads only what it uses. */
 async function bundledDeployer(): Promise<string> {
-  const outfile = join(await mkdtemp(join(tmpdir(), 'simulated-deployer-')), 'deployer.mjs');
+  const outdir = await mkdtemp(join(tmpdir(), 'simulated-deployer-'));
+  process.once('exit', () => rmSync(outdir, { recursive: true, force: true }));
   await build({
     entryPoints: [join(import.meta.dirname, '../src/testing/simulated-deployer.ts')],
     bundle: true,
+    splitting: true,
+    minify: true,
+    keepNames: true,
     platform: 'node',
     format: 'esm',
-    outfile,
+    outdir,
+    outExtension: { '.js': '.mjs' },
     logLevel: 'error',
+    external: ['cpu-features'],
     banner: {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
     },
   });
-  return outfile;
+  return join(outdir, 'simulated-deployer.mjs');
 }
 
 /** What the operator wants. */
@@ -32,12 +46,22 @@ export interface Wish {
   readonly diskMiB: number;
   readonly stemcell: string;
   readonly job: string;
+  /** Empty: the cloud chooses. */
+  readonly address: string;
+  /** How long a disk is kept whose content was moved. */
+  readonly oldDisk?: string;
 }
 
 export interface Outcome {
   readonly exitCode: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly output: string;
+}
+
+export interface Orders {
+  readonly kill?: KillOrder;
+  readonly misbehaviour?: Misbehaviour;
+  readonly flags?: SimulatedJob['flags'];
 }
 
 /** One environment in a simulated cloud, deployed by processes that can be killed. */
@@ -47,7 +71,7 @@ export class Simulation {
   readonly #url: string;
   readonly #deployer: string;
   readonly #ca: string;
-  #wish: Wish = { diskMiB: 1024, stemcell: '1', job: '1' };
+  #wish: Wish = { diskMiB: 1024, stemcell: '1', job: '1', address: '10.0.0.5' };
 
   private constructor(directory: string, cloud: SimulatedCloud, url: string, deployer: string, ca: string) {
     this.directory = directory;
@@ -57,9 +81,9 @@ export class Simulation {
     this.#ca = ca;
   }
 
-  static async create(): Promise<Simulation> {
+  static async create(parent = inMemory() ?? tmpdir()): Promise<Simulation> {
     const cloud = new SimulatedCloud();
-    const directory = await mkdtemp(join(tmpdir(), 'simulation-'));
+    const directory = await mkdtemp(join(parent, 'simulation-'));
     return new Simulation(
       directory,
       cloud,
@@ -84,18 +108,12 @@ export class Simulation {
   }
 
   /** One process of the deployer, to its end or to the kill that was ordered. */
-  async run(
-    action: SimulatedJob['action'],
-    orders: { readonly kill?: KillOrder; readonly misbehaviour?: Misbehaviour } = {},
-  ): Promise<Outcome> {
+  async run(action: SimulatedJob['action'], orders: Orders = {}): Promise<Outcome> {
     this.cloud.orders(orders);
     const job: SimulatedJob = {
+      ...this.#job(),
       action,
-      url: this.#url,
-      directory: this.directory,
-      manifest: join(this.directory, 'm.yml'),
-      stemcellVersion: this.#wish.stemcell,
-      jobVersion: this.#wish.job,
+      ...(orders.flags === undefined ? {} : { flags: orders.flags }),
     };
     const child = spawn(process.execPath, [this.#deployer, JSON.stringify(job)], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -114,6 +132,32 @@ export class Simulation {
     });
   }
 
+  /**
+   * The same in this process, for runs that nobody kills: a process costs more than the deploy. Everything it knows of
+   * earlier runs it reads from the files that they left.
+   */
+  async here(action: SimulatedJob['action'], orders: Omit<Orders, 'kill'> = {}): Promise<Outcome> {
+    this.cloud.orders(orders);
+    const output: string[] = [];
+    try {
+      await runSimulated({ ...this.#job(), action, flags: orders.flags ?? {} }, (text) => output.push(text));
+      return { exitCode: 0, signal: null, output: output.join('') };
+    } catch (error) {
+      const text = `${output.join('')}\n${errorCode(error) ?? 'E_DEFECT'} ${messageChain(error).join(': ')}`;
+      return { exitCode: 1, signal: null, output: text };
+    }
+  }
+
+  #job(): Omit<SimulatedJob, 'action'> {
+    return {
+      url: this.#url,
+      directory: this.directory,
+      manifest: join(this.directory, 'm.yml'),
+      stemcellVersion: this.#wish.stemcell,
+      jobVersion: this.#wish.job,
+    };
+  }
+
   /** Copy of the cloud's truth and of the deployer's files, to return to. */
   async snapshot(): Promise<() => Promise<void>> {
     const truth = this.cloud.copy();
@@ -128,7 +172,7 @@ export class Simulation {
 
   /** Steps that a deploy would take now. */
   async plan(): Promise<readonly unknown[]> {
-    const { output } = await this.run('plan');
+    const { output } = await this.here('plan');
     const line = output.split('\n').find((candidate) => candidate.startsWith('PLAN '));
     if (line === undefined) throw new Error(`no plan:\n${output}`);
     return JSON.parse(line.slice('PLAN '.length)) as unknown[];
@@ -138,7 +182,7 @@ export class Simulation {
     current_vm_cid: string;
     disks: { cid: string }[] | null;
     stemcells: { cid: string }[] | null;
-    microbosh: { leftover_vms: string[] };
+    microbosh: { leftover_vms: string[]; previous?: { vm: { cid: string } } };
   }> {
     return JSON.parse(await readFile(this.stateFile, 'utf8')) as Awaited<ReturnType<Simulation['state']>>;
   }
@@ -174,23 +218,29 @@ disk_pools:
 - name: disks
   disk_size: ${wish.diskMiB}
 networks:
-- name: default
+${
+  wish.address === ''
+    ? '- {name: default, type: dynamic}'
+    : `- name: default
   type: manual
   subnets:
-  - {range: 10.0.0.0/24, gateway: 10.0.0.1, dns: []}
+  - {range: 10.0.0.0/24, gateway: 10.0.0.1, dns: []}`
+}
 instance_groups:
 - name: g
   instances: 1
   resource_pool: vms
   persistent_disk_pool: disks
   networks:
-  - {name: default, static_ips: [10.0.0.5]}
+  - {name: default${wish.address === '' ? '' : `, static_ips: [${wish.address}]`}}
   jobs:
   - {name: j, release: r}
   properties: {version: '${wish.job}'}
 cloud_provider:
   plugin: local
-  mbus: https://mbus:some-password@10.0.0.5:6868
+  mbus: https://mbus:some-password@${wish.address || '0.0.0.0'}:6868
   cert: {ca: ${JSON.stringify(ca)}}
+update: {update_watch_time: 0-500}
+limits: {old_disk: ${wish.oldDisk ?? '0'}}
 `;
 }

@@ -4,7 +4,7 @@ import type { Json, JsonObject } from '@microbosh/errors';
 import { buildVmEnv } from '@microbosh/spec';
 import type { DeploymentModel, NetworksSpec } from '@microbosh/spec';
 import { makeCa, makeServerCertificate, validityDays } from './certificates.ts';
-import { CertificateUnusable, ManifestUnsupported } from '../errors.ts';
+import { CertificateUnusable } from '../errors.ts';
 import type { AgentEndpoint, OwnState } from '../state/environment-state.ts';
 
 type GeneratedAccess = NonNullable<OwnState['agent']>;
@@ -21,6 +21,8 @@ export interface AgentAccess {
 }
 
 const agentPort = 6868;
+const anyHost = '0.0.0.0';
+const agentName = 'agent.microbosh.internal';
 const minimumValidityMs = 30 * 86_400_000;
 
 /**
@@ -35,32 +37,59 @@ export async function agentAccess(
 ): Promise<AgentAccess> {
   const env = buildVmEnv(model);
   const given = model.cloud.mbus === undefined ? undefined : new URL(model.cloud.mbus);
-  const host = given?.hostname ?? address;
-  if (host === undefined) {
-    throw new ManifestUnsupported('The address of the VM is not known before it exists', {
-      advice: 'Give the instance a static IP in its network, or cloud_provider.mbus with the address.',
-    });
-  }
+  const host = (given?.hostname === anyHost ? undefined : given?.hostname) ?? address ?? anyHost;
   const certificate = certificateInEnv(env);
   const ca = model.cloud.mbusCa ?? certificate?.ca;
-  if (certificate?.certificate !== undefined) checkCertificate(certificate.certificate, host, now);
+  if (certificate?.certificate !== undefined) {
+    checkCertificate(
+      certificate.certificate,
+      host === anyHost ? undefined : host,
+      model.cloud.mbusCa ?? certificate.ca,
+      now,
+    );
+  }
   const port =
     given === undefined || given.port === '' ? (given === undefined ? agentPort : 443) : Number(given.port);
   const verifiable = ca !== undefined;
   // A third-party CPI and stemcell get what create-env gives them, no more.
   if (verifiable || (model.cloud.kind === 'release' && given !== undefined)) {
     const generated = given === undefined ? await generate(host, port, known, now) : undefined;
-    const mbus = model.cloud.mbus ?? endpointUrl(generated, host, port);
+    const mbus = atHost(model.cloud.mbus ?? endpointUrl(generated, host, port), host);
     return { endpoint: { mbus, ca: ca ?? '' }, env, settingsMbus: anyAddress(mbus), generated };
   }
-  const generated = await generate(host, port, known, now);
-  const mbus = model.cloud.mbus ?? endpointUrl(generated, host, port);
+  // An address that the cloud will choose cannot be in a certificate: a name is, which only this CA ever signs.
+  const name = host === anyHost ? agentName : host;
+  const generated = await generate(name, port, known, now);
+  const mbus = atHost(model.cloud.mbus ?? endpointUrl(generated, host, port), host);
   return {
-    endpoint: { mbus, ca: generated.ca },
+    endpoint: { mbus, ca: generated.ca, ...(name === host ? {} : { server_name: name }) },
     env: withCertificate(env, generated),
     settingsMbus: anyAddress(mbus),
     generated,
   };
+}
+
+/** The endpoint of a VM whose address is known now. */
+export function endpointAt(endpoint: AgentEndpoint, address: string): AgentEndpoint {
+  return isUnknownAddress(endpoint) && address !== ''
+    ? { ...endpoint, mbus: atHost(endpoint.mbus, address) }
+    : endpoint;
+}
+
+export function isUnknownAddress(endpoint: AgentEndpoint | undefined): boolean {
+  return endpoint !== undefined && new URL(endpoint.mbus).hostname === anyHost;
+}
+
+/** Empty: the networks do not say. */
+export function addressOf(networks: NetworksSpec | undefined): string {
+  return networks === undefined ? '' : (instanceAddress(networks) ?? '');
+}
+
+function atHost(mbus: string, host: string): string {
+  const url = new URL(mbus);
+  if (url.hostname !== anyHost) return mbus;
+  url.hostname = host.includes(':') ? `[${host}]` : host;
+  return url.toString().replace(/\/$/, '');
 }
 
 /** IP of the network that is the default gateway, or of the only one. */
@@ -134,14 +163,17 @@ function withCertificate(env: JsonObject, generated: GeneratedAccess): JsonObjec
 }
 
 /** Fails before anything is touched: the agent would never be trusted with this certificate. */
-function checkCertificate(pem: string, host: string, now: Date): void {
+function checkCertificate(pem: string, host: string | undefined, ca: string | undefined, now: Date): void {
   let certificate: X509Certificate;
   try {
     certificate = new X509Certificate(pem);
   } catch (error) {
     throw new CertificateUnusable('The certificate at env.bosh.mbus.cert cannot be read', { cause: error });
   }
-  const fits = certificate.checkIP(host) !== undefined || certificate.checkHost(host) !== undefined;
+  const fits =
+    host === undefined ||
+    certificate.checkIP(host) !== undefined ||
+    certificate.checkHost(host) !== undefined;
   if (!fits) {
     throw new CertificateUnusable(
       `The certificate at env.bosh.mbus.cert is not for '${host}' (it is for ${certificate.subjectAltName ?? 'no name'})`,
@@ -161,5 +193,34 @@ function checkCertificate(pem: string, host: string, now: Date): void {
     throw new CertificateUnusable(`The certificate at env.bosh.mbus.cert expired on ${certificate.validTo}`, {
       advice: 'Remove the variable from the vars-store; the next deploy makes a new one.',
     });
+  }
+  if (ca !== undefined) checkAuthority(certificate, ca, now);
+}
+
+function checkAuthority(certificate: X509Certificate, pem: string, now: Date): void {
+  let authority: X509Certificate;
+  try {
+    authority = new X509Certificate(pem);
+  } catch (error) {
+    throw new CertificateUnusable(
+      'The certificate of the authority (cloud_provider.cert.ca) cannot be read',
+      {
+        cause: error,
+      },
+    );
+  }
+  if (now > new Date(authority.validTo)) {
+    throw new CertificateUnusable(
+      `The authority of the certificate at env.bosh.mbus.cert expired on ${authority.validTo}`,
+      { advice: 'Rotate it: microbosh vars rotate, then deploy.' },
+    );
+  }
+  // A bundle may hold the right one further down; only a single authority can be said to be the wrong one.
+  const isSingle = pem.split('-----BEGIN CERTIFICATE-----').length === 2;
+  if (isSingle && !certificate.checkIssued(authority)) {
+    throw new CertificateUnusable(
+      'The certificate at env.bosh.mbus.cert was not issued by the authority in cloud_provider.cert.ca',
+      { advice: 'Give the authority that signed it, or remove both from the vars-store.' },
+    );
   }
 }

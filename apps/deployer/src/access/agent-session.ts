@@ -6,8 +6,13 @@ import { plainJson } from '../state/state-document.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
 
 /** The real agent, over HTTPS. */
-export const connectAgent: AgentConnector = async ({ mbus, ca, directorUuid }) => {
-  const client = new AgentClient({ mbus, replyTo: directorUuid, ...(ca === undefined ? {} : { ca }) });
+export const connectAgent: AgentConnector = async ({ mbus, ca, serverName, directorUuid }) => {
+  const client = new AgentClient({
+    mbus,
+    replyTo: directorUuid,
+    ...(ca === undefined ? {} : { ca }),
+    ...(serverName === undefined ? {} : { serverName }),
+  });
   const session: AgentSession = {
     ping: (signal) => client.ping({ signal }),
     explain: (error) => {
@@ -39,14 +44,22 @@ export const connectAgent: AgentConnector = async ({ mbus, ca, directorUuid }) =
       const { blobstoreId, sha1 } = await client.compilePackage(source, { signal });
       return { blobstore_id: blobstoreId, sha1 };
     },
-    uploadBlob: async (path, signal) => {
+    uploadBlob: async (path, signal, onProgress) => {
       const id = randomUUID();
       const sha1 = `sha256:${await sha256OfFile(path)}`;
-      await client.putBlob(id, { path }, { signal });
+      await client.putBlob(
+        id,
+        { path },
+        { signal, ...(onProgress === undefined ? {} : { onBytes: onProgress }) },
+      );
       return { blobstore_id: id, sha1 };
     },
-    downloadBlob: (blob, path, signal) =>
-      client.getBlob(blob.blobstore_id, path, { signal, digest: blob.sha1 }),
+    downloadBlob: (blob, path, signal, onProgress) =>
+      client.getBlob(blob.blobstore_id, path, {
+        signal,
+        digest: blob.sha1,
+        ...(onProgress === undefined ? {} : { onBytes: onProgress }),
+      }),
     close: () => client.close(),
   };
   return session;

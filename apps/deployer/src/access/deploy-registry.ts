@@ -16,6 +16,7 @@ export interface RegistryAccess {
 
 export interface DeployRegistry {
   readonly access: RegistryAccess;
+  readonly port: number;
   close(): Promise<void>;
 }
 
@@ -56,6 +57,7 @@ export async function startRegistry(store: StateStore, address: string): Promise
       password: record.password,
       ca: record.ca,
     },
+    port: record.port,
     close: () => server.close(),
   };
 }

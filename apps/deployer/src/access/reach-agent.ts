@@ -21,6 +21,7 @@ export async function openRecordedAgent(
   return connect({
     mbus: endpoint.mbus,
     ca: endpoint.ca === '' ? undefined : endpoint.ca,
+    ...(endpoint.server_name === undefined ? {} : { serverName: endpoint.server_name }),
     directorUuid: state.director_id,
   });
 }

@@ -20,6 +20,15 @@ const registry: readonly OptionDeclaration[] = [
       'deliver them in the user data (default for CPI and stemcell of API version 2, unless configured)',
   },
 ];
+const limit: OptionDeclaration = {
+  flags: '--limit <name=duration>',
+  summary: 'time limit: agent, known_agent, cpi, task, drain, compile, copy, old_disk',
+  repeatable: true,
+};
+const rollback: readonly OptionDeclaration[] = [
+  { flags: '--no-rollback', summary: 'keep a new VM that failed as the current one' },
+  { flags: '--keep-broken', summary: 'go back to the old VM, and keep the one that failed for a look' },
+];
 
 /** Commands that work on one environment. */
 export function declareEnvironmentCommands(program: Command, dispatch: Dispatch): void {
@@ -27,7 +36,16 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
     usage: 'create-env <manifest>',
     aliases: ['deploy'],
     summary: 'create the VM of a manifest, or converge it',
-    options: [stateOption, ...variableOptions, ...recreate, skipDrain, ...registry, packageDir],
+    options: [
+      stateOption,
+      ...variableOptions,
+      ...recreate,
+      skipDrain,
+      ...registry,
+      packageDir,
+      ...rollback,
+      limit,
+    ],
     load: () => import('../commands/create-env.ts'),
   });
   declareCommand(program, dispatch, {
@@ -75,7 +93,7 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
   declareCommand(program, dispatch, {
     usage: 'recreate <manifest>',
     summary: 'make a new VM for the same deployment; the persistent disk stays',
-    options: [stateOption, ...variableOptions, skipDrain, ...registry, packageDir],
+    options: [stateOption, ...variableOptions, skipDrain, ...registry, packageDir, ...rollback, limit],
     load: () => import('../commands/recreate.ts'),
   });
   declareCommand(program, dispatch, {

@@ -3,7 +3,7 @@ import { flagOption, registryOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { pathsOf } from '../environment.ts';
 import { isUnchanged, withRememberedStemcell } from '../inputs/unchanged.ts';
-import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
+import { evaluateInputs, limitFlags, readInputFlags } from '../inputs/manifest-inputs.ts';
 
 const skipLine = 'No deployment, stemcell or release changes. Skipping deploy.';
 
@@ -18,6 +18,9 @@ export async function run(
     recreateDisk: flagOption(options, 'recreatePersistentDisks'),
     skipDrain: flagOption(options, 'skipDrain'),
     registry: registryOption(options),
+    noRollback: options.rollback === false,
+    keepBroken: flagOption(options, 'keepBroken'),
+    limits: limitFlags(options),
   };
   const paths = pathsOf(manifest, textOption(options, 'state'), context);
   const inputs = await withRememberedStemcell(readInputFlags(options, context.cwd), paths);

@@ -7,7 +7,7 @@ import { loadModel } from '../inputs/load-model.ts';
 import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
-import type { RememberedInputs } from '../state/environment-state.ts';
+import type { EnvironmentState, RememberedInputs } from '../state/environment-state.ts';
 import { deploy, validateDeployment } from './deploy.ts';
 import type { Deployment, DeployFlags, ExpectedPlan } from './deploy.ts';
 
@@ -72,8 +72,14 @@ function isDeployed(deployment: Deployment, environment: Environment, flags: Dep
     current.own.deployed === deployment.desired.deployed &&
     current.current_manifest_sha === deployment.model.manifestSha &&
     current.own.leftover_vms.length === 0 &&
-    (current.disks?.length ?? 0) <= 1 &&
+    current.own.previous === undefined &&
+    (current.disks ?? []).filter((disk) => !isKept(disk.cid, current, deployment.desired.now)).length <= 1 &&
     (current.stemcells?.length ?? 0) <= 1 &&
     environment.journal.openIntents.length === 0
   );
+}
+
+/** Retired, and its time is not over. */
+function isKept(diskCid: string, state: EnvironmentState, now: string): boolean {
+  return (state.own.kept_until?.[diskCid] ?? '') > now;
 }

@@ -1,12 +1,20 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '@microbosh/errors';
-import type { ApplySpec, DeploymentModel, DiskRecord } from '@microbosh/spec';
+import type {
+  ApplySpec,
+  DeploymentModel,
+  DiskRecord,
+  SshTunnel as SshTunnelModel,
+  TimeLimits,
+} from '@microbosh/spec';
 import type { EventBus } from '../events/event-bus.ts';
+import { limitedAgent } from '../access/limited-agent.ts';
+import { SshTunnel } from '../access/ssh-tunnel.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
 import type { CompiledPackages, InstanceContent, OpenedStemcell } from '../ports/instance-content.ts';
 import type { AgentEndpoint, EnvironmentState, VmRecord } from '../state/environment-state.ts';
 import { currentDisk } from '../state/environment-state.ts';
-import type { StateStore } from '../state/state-store.ts';
+import type { StateChange, StateStore } from '../state/state-store.ts';
 import type { DiskReference } from './plan.ts';
 import type { Cloud, Effects } from './effects.ts';
 
@@ -19,6 +27,15 @@ export interface Limits {
   readonly pollMs: number;
   readonly watchMinMs: number;
   readonly watchMaxMs: number;
+  /** For one call of the CPI, and for one task of the agent by its kind. */
+  readonly cpiMs: number;
+  readonly taskMs: number;
+  readonly drainMs: number;
+  readonly compileMs: number;
+  /** For a migration, and for a blob on its way. */
+  readonly copyMs: number;
+  /** How long a disk is kept whose content was moved to another. */
+  readonly oldDiskMs: number;
 }
 
 export const defaultLimits: Limits = {
@@ -27,7 +44,18 @@ export const defaultLimits: Limits = {
   pollMs: 500,
   watchMinMs: 0,
   watchMaxMs: 300_000,
+  cpiMs: 3_600_000,
+  taskMs: 3_600_000,
+  drainMs: 3_600_000,
+  compileMs: 6 * 3_600_000,
+  copyMs: 24 * 3_600_000,
+  oldDiskMs: 24 * 3_600_000,
 };
+
+/** `limits` of the manifest and `--limit` of the command line, the latter stronger. */
+export function limitsOf(defaults: Limits, ...changes: readonly (TimeLimits | undefined)[]): Limits {
+  return Object.assign({ ...defaults }, ...changes) as Limits;
+}
 
 /** Everything that the steps of a deploy need, prepared and checked before the first of them runs. */
 export interface DeployInputs {
@@ -41,7 +69,7 @@ export interface DeployInputs {
   readonly applied: string;
   /** `env` of create_vm, complete. */
   readonly env: JsonObject;
-  /** Address of the instance as the networks give it. */
+  /** Address of the instance as the manifest gives it; empty: the cloud chooses it. */
   readonly address: string;
   readonly endpoint: AgentEndpoint;
 }
@@ -55,6 +83,8 @@ export interface DeployRunOptions {
   readonly limits: Limits;
   readonly group: string;
   readonly skipDrain: boolean;
+  /** The way from the VM to the registry of this process. */
+  readonly tunnel?: SshTunnelModel & { readonly registryPort: number };
 }
 
 /** One run over a plan: what its steps share. */
@@ -69,9 +99,12 @@ export class DeployRun {
   readonly uninterrupted = new AbortController().signal;
   readonly #inputs: DeployInputs | undefined;
   readonly #connectAgent: AgentConnector;
+  readonly #tunnelTo: DeployRunOptions['tunnel'];
+  #tunnel: { readonly vmCid: string; readonly ssh: SshTunnel } | undefined;
   #sessions = new Map<string, AgentSession>();
   /** Made by this run's step `create-disk`. */
   #newDisk: string | undefined;
+  #before: StateChange = {};
   /** By this run. */
   readonly detachedDisks = new Set<string>();
   prepared: ApplySpec | undefined;
@@ -85,6 +118,7 @@ export class DeployRun {
     this.group = options.group;
     this.skipDrain = options.skipDrain;
     this.#connectAgent = options.connectAgent;
+    this.#tunnelTo = options.tunnel;
   }
 
   get inputs(): DeployInputs {
@@ -114,8 +148,11 @@ export class DeployRun {
     return vm;
   }
 
-  async updateVm(change: Partial<VmRecord>): Promise<void> {
-    await this.store.update({ own: { vm: { ...this.vm, ...change } } });
+  async updateVm(change: Partial<VmRecord> | ((vm: VmRecord) => Partial<VmRecord>)): Promise<void> {
+    await this.store.update(() => {
+      const { vm } = this;
+      return { own: { vm: { ...vm, ...(typeof change === 'function' ? change(vm) : change) } } };
+    });
   }
 
   /** A VM that create-env made has no record of ours. */
@@ -125,23 +162,88 @@ export class DeployRun {
 
   /** The agent of the VM that serves now: at the endpoint that it was made with. */
   async agent(): Promise<AgentSession> {
-    const endpoint = this.state.own.endpoint ?? this.inputs.endpoint;
-    const key = `${this.state.current_vm_cid} ${endpoint.mbus} ${endpoint.ca}`;
+    return this.agentAt(this.state.current_vm_cid, this.state.own.endpoint);
+  }
+
+  async agentAt(vmCid: string, known: AgentEndpoint | undefined): Promise<AgentSession> {
+    const endpoint = known ?? this.inputs.endpoint;
+    const key = `${vmCid} ${endpoint.mbus} ${endpoint.ca}`;
     let session = this.#sessions.get(key);
     if (session === undefined) {
-      session = await this.#connectAgent({
+      const opened = await this.#connectAgent({
         mbus: endpoint.mbus,
         ca: endpoint.ca === '' ? undefined : endpoint.ca,
+        ...(endpoint.server_name === undefined ? {} : { serverName: endpoint.server_name }),
         directorUuid: this.state.director_id,
       });
+      session = limitedAgent(opened, this.limits);
       this.#sessions.set(key, session);
     }
     return session;
   }
 
+  /**
+   * Opens the tunnel to the VM that is the current one now, when the manifest asks for one. It is there whenever the
+   * agent may read its settings: for a new VM, and when disks come and go.
+   */
+  async openTunnel(): Promise<void> {
+    const to = this.#tunnelTo;
+    const { vm } = this.state.own;
+    if (to === undefined || vm === undefined || this.#tunnel?.vmCid === vm.cid) return;
+    await this.#tunnel?.ssh.close();
+    const host = to.host === '' ? vm.address : to.host;
+    const ssh = new SshTunnel({
+      host,
+      port: to.port,
+      user: to.user,
+      ...(to.password === undefined ? {} : { password: to.password }),
+      ...(to.privateKey === undefined ? {} : { privateKey: to.privateKey }),
+      remotePort: to.registryPort,
+      localPort: to.registryPort,
+      ...(vm.ssh_host_key === undefined ? {} : { hostKey: vm.ssh_host_key }),
+      recordHostKey: async (key) => {
+        if (this.state.own.vm?.cid === vm.cid) await this.updateVm({ ssh_host_key: key });
+      },
+      onState: ({ kind, text }) =>
+        this.events.message(`SSH tunnel to VM '${vm.cid}': ${text}`, {
+          level: kind === 'hopeless' ? 'warning' : 'info',
+          details: { tunnel: kind },
+        }),
+    });
+    this.#tunnel = { vmCid: vm.cid, ssh };
+    ssh.start();
+  }
+
+  /** Why the VM cannot reach the registry, when that is certain. */
+  get tunnelTrouble(): string | undefined {
+    const state = this.#tunnel?.ssh.state;
+    return state?.kind === 'hopeless' ? state.text : undefined;
+  }
+
   async close(): Promise<void> {
+    await this.#tunnel?.ssh.close();
     for (const session of this.#sessions.values()) await session.close();
     this.#sessions.clear();
+  }
+
+  /** Called when a deploy begins to change what is deployed. */
+  rememberDeployment(): void {
+    const { current_manifest_sha, releases, current_release_ids, own } = this.state;
+    this.#before = {
+      current_manifest_sha,
+      releases,
+      current_release_ids,
+      own: { applied: own.applied, deployed: own.deployed },
+    };
+  }
+
+  /** The record of what was deployed before this run; empty when an earlier run had begun to change it. */
+  deploymentBefore(): StateChange {
+    return this.#before;
+  }
+
+  get madeDisk(): string | undefined {
+    return this.#newDisk;
   }
 
   set newDisk(cid: string) {

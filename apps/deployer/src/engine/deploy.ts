@@ -1,8 +1,8 @@
-import { isJsonObject } from '@microbosh/errors';
+import { errorCode, isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import { buildVmEnv } from '@microbosh/spec';
-import type { DeploymentModel } from '@microbosh/spec';
-import { agentAccess, instanceAddress } from '../access/agent-access.ts';
+import type { DeploymentModel, TimeLimits } from '@microbosh/spec';
+import { agentAccess, instanceAddress, isUnknownAddress } from '../access/agent-access.ts';
 import type { AgentAccess } from '../access/agent-access.ts';
 import { startRegistry } from '../access/deploy-registry.ts';
 import type { DeployRegistry } from '../access/deploy-registry.ts';
@@ -14,14 +14,16 @@ import { PersistentDiskLost, PlanOutdated } from '../errors.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { AgentEndpoint, RememberedInputs } from '../state/environment-state.ts';
 import { canonicalJson, digestOf, plainJson } from '../state/state-document.ts';
-import { DeployRun } from './deploy-run.ts';
-import type { DeployInputs } from './deploy-run.ts';
+import { DeployRun, limitsOf } from './deploy-run.ts';
+import type { DeployInputs, Limits } from './deploy-run.ts';
 import { Effects } from './effects.ts';
 import type { Cloud } from './effects.ts';
 import { executeDeploy } from './execute.ts';
+import { limitedCloud } from './limited-cloud.ts';
 import { observe } from './observe.ts';
 import { planDeploy } from './plan.ts';
 import type { DesiredEnvironment, Observation, Step } from './plan.ts';
+import { rollBack, rollBackFailed } from './roll-back.ts';
 import { metadataDigest } from './steps/vm-steps.ts';
 
 export interface DeployFlags {
@@ -29,6 +31,12 @@ export interface DeployFlags {
   readonly recreateDisk: boolean;
   readonly skipDrain: boolean;
   readonly registry: RegistryChoice;
+  /** A VM that fails stays the current one, the old one beside it. */
+  readonly noRollback?: boolean;
+  /** After going back, the VM that failed stays for a look at it. */
+  readonly keepBroken?: boolean;
+  /** `--limit`: stronger than the manifest. */
+  readonly limits?: TimeLimits;
 }
 
 export interface Deployment {
@@ -79,10 +87,11 @@ export async function validateDeployment(
         vmFingerprint: vmFingerprint(model, artifacts.stemcell.digest),
         applied,
         env: access.env,
-        address: address ?? new URL(access.endpoint.mbus).hostname,
+        address: address ?? (isUnknownAddress(access.endpoint) ? '' : new URL(access.endpoint.mbus).hostname),
         endpoint: access.endpoint,
       };
-      const desired = desiredEnvironment(model, artifacts, inputs, flags);
+      const limits = limitsOf(dependencies.limits, model.limits, flags.limits);
+      const desired = desiredEnvironment(model, artifacts, inputs, flags, limits, dependencies.now());
       return { model, artifacts, access, inputs, desired };
     } catch (error) {
       await artifacts.close();
@@ -101,6 +110,8 @@ function desiredEnvironment(
   artifacts: OpenedArtifacts,
   inputs: DeployInputs,
   flags: DeployFlags,
+  limits: Limits,
+  now: Date,
 ): DesiredEnvironment {
   const { name, version, digest } = artifacts.stemcell;
   return {
@@ -114,6 +125,11 @@ function desiredEnvironment(
     readiness: model.readiness.map((check) => check.url),
     recreate: flags.recreate,
     recreateDisk: flags.recreateDisk,
+    addresses: Object.values(model.networks).flatMap(({ ip }) => (ip === undefined ? [] : [ip])),
+    agentHost: isUnknownAddress(inputs.endpoint) ? undefined : new URL(inputs.endpoint.mbus).hostname,
+    vmStrategy: model.vmStrategy ?? 'create-swap-delete',
+    oldDiskMs: limits.oldDiskMs,
+    now: now.toISOString(),
   };
 }
 
@@ -142,6 +158,8 @@ function vmFingerprint(model: DeploymentModel, stemcellDigest: string): string {
     mbusCa: model.cloud.mbusCa ?? '',
   });
 }
+
+const loopback = '127.0.0.1';
 
 /** Cloud, registry and effects of one run, opened and closed together. */
 export class Session {
@@ -173,6 +191,7 @@ export class Session {
     readonly dependencies: DeployerDependencies;
     readonly skipDrain: boolean;
     readonly watch?: DeploymentModel['updateWatchTimeMs'];
+    readonly limits?: readonly (TimeLimits | undefined)[];
     /** For a state of create-env, which does not say where its VM's agent answers. */
     readonly fallbackEndpoint: AgentEndpoint | undefined;
     readonly context: EngineContext;
@@ -182,12 +201,16 @@ export class Session {
     if (own.endpoint === undefined && vmCid !== '' && fallbackEndpoint !== undefined) {
       await environment.store.update({ own: { endpoint: fallbackEndpoint } });
     }
-    const open = (registry: DeployRegistry | undefined, described = options.cloud) =>
-      dependencies.openCloud(
-        described,
-        { agent: options.settings, registry: registry?.access },
-        environment.store,
-        context,
+    const limits = limitsOf(dependencies.limits, ...(options.limits ?? []));
+    const open = async (registry: DeployRegistry | undefined, described = options.cloud) =>
+      limitedCloud(
+        await dependencies.openCloud(
+          described,
+          { agent: options.settings, registry: registry?.access },
+          environment.store,
+          context,
+        ),
+        limits.cpiMs,
       );
     const first = await open(undefined);
     let cloud = first;
@@ -215,8 +238,10 @@ export class Session {
         });
         const named = namesRegistry(options.cloud);
         if (!uses && named) cloud = await open(undefined, withoutRegistry(options.cloud));
-        const address =
+        const reachable =
           uses && !named ? await first.hostAddress?.(callContext, delivery.networks) : undefined;
+        // A VM that cannot reach this machine finds the registry at its own loopback interface, through the tunnel.
+        const address = uses && !named && options.cloud.sshTunnel !== undefined ? loopback : reachable;
         if (address !== undefined) {
           registry = await context.events.step('Starting registry', () =>
             startRegistry(environment.store, address),
@@ -236,14 +261,18 @@ export class Session {
       connectAgent: dependencies.connectAgent,
       compiledPackages: dependencies.compiledPackages,
       limits: {
-        ...dependencies.limits,
+        ...limits,
         ...(options.watch === undefined
           ? {}
           : { watchMinMs: options.watch.min, watchMaxMs: options.watch.max }),
       },
       group: options.group,
       skipDrain: options.skipDrain,
+      ...(registry === undefined || options.cloud.sshTunnel === undefined
+        ? {}
+        : { tunnel: { ...options.cloud.sshTunnel, registryPort: registry.port } }),
     });
+    await run.openTunnel();
     return new Session(run, registry, new Set([first, cloud]));
   }
 
@@ -331,15 +360,50 @@ export async function deploy(
     dependencies,
     skipDrain: flags.skipDrain,
     watch: model.updateWatchTimeMs,
+    limits: [model.limits, flags.limits],
     fallbackEndpoint: access.endpoint,
     context,
   });
   try {
     const planned = await planRun(session.run, desired);
     if (expected !== undefined) refuseOutdated(planned, expected);
-    await executeDeploy(session.run, planned.steps, desired.deployed);
+    await executeOrGoBack(session.run, planned.steps, desired.deployed, flags);
     await environment.store.update({ own: { artifacts: [...artifacts.files] } });
   } finally {
     await session.close();
   }
+}
+
+async function executeOrGoBack(
+  run: DeployRun,
+  steps: readonly Step[],
+  deployed: string,
+  flags: DeployFlags,
+): Promise<void> {
+  try {
+    await executeDeploy(run, steps, deployed);
+  } catch (error) {
+    const { own } = run.state;
+    const isProven = own.deployed === deployed;
+    if (own.previous === undefined || isProven || run.signal.aborted || cannotRecord(error)) throw error;
+    if (flags.noRollback === true) {
+      run.events.message(
+        `VM '${run.state.current_vm_cid}' stays as it is, VM '${own.previous.vm.cid}' beside it; the next deploy goes on with the new one.`,
+        { level: 'warning' },
+      );
+      throw error;
+    }
+    try {
+      await rollBack(run, { keepBroken: flags.keepBroken === true });
+    } catch (second) {
+      run.events.message(rollBackFailed(second), { level: 'warning' });
+    }
+    throw error;
+  }
+}
+
+/** Without a journal nothing may be changed. */
+function cannotRecord(error: unknown): boolean {
+  const code = errorCode(error);
+  return code === 'E_STATE_NOT_WRITTEN' || code === 'E_JOURNAL_DAMAGED';
 }

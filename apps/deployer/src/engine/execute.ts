@@ -12,12 +12,14 @@ import {
 import {
   checkReadiness,
   deleteStemcell,
+  postDeploy,
   postStart,
   prepareInstance,
   recordDeployment,
   updateInstance,
   waitUntilRunning,
 } from './steps/instance-steps.ts';
+import { releasePreviousVm } from './steps/previous-vm-steps.ts';
 import {
   createStemcell,
   createVm,
@@ -42,6 +44,7 @@ export async function executeDeploy(run: DeployRun, steps: readonly Step[], depl
   const inStage = steps.filter((step) => step.kind !== 'create-stemcell' && step.kind !== 'delete-stemcell');
   // From here on a run that fails must not count as deployed; mere cleaning up does not touch what is deployed.
   if (steps.some((step) => step.kind === 'record-deployment')) {
+    run.rememberDeployment();
     await run.store.update({
       current_manifest_sha: '',
       releases: [],
@@ -51,8 +54,9 @@ export async function executeDeploy(run: DeployRun, steps: readonly Step[], depl
   }
   if (inStage.length > 0) {
     await run.events.stage('deploying', async (stage) => {
-      for (const step of inStage) {
+      for (const [index, step] of inStage.entries()) {
         run.effects.throwIfCancelled();
+        stage.progress({ done: index, total: inStage.length, unit: 'items' });
         await executeStep(run, step, stage, deployed);
       }
     });
@@ -67,8 +71,9 @@ export async function executeDeploy(run: DeployRun, steps: readonly Step[], depl
 /** Carries out a plan of delete-env. */
 export async function executeDelete(run: DeployRun, steps: readonly Step[]): Promise<void> {
   await run.events.stage('deleting deployment', async (stage) => {
-    for (const step of steps) {
+    for (const [index, step] of steps.entries()) {
       run.effects.throwIfCancelled();
+      stage.progress({ done: index, total: steps.length, unit: 'items' });
       await executeStep(run, step, stage, '');
     }
   });
@@ -86,9 +91,13 @@ async function executeStep(run: DeployRun, step: Step, stage: StageScope, deploy
     case 'unmount-disks':
       return unmountDisks(run, stage);
     case 'create-vm':
-      return createVm(run, stage);
+      return createVm(run, stage, step.besides !== undefined);
     case 'set-vm-metadata':
       return setVmMetadata(run);
+    case 'release-previous-vm':
+      return releasePreviousVm(run, stage);
+    case 'delete-previous-vm':
+      return stage.step(`Deleting VM '${step.vmCid}'`, (scope) => deleteVm(run, step.vmCid, scope));
     case 'wait-for-agent':
       return waitForVm(run, stage);
     case 'create-disk':
@@ -109,6 +118,8 @@ async function executeStep(run: DeployRun, step: Step, stage: StageScope, deploy
       return waitUntilRunning(run, stage);
     case 'post-start':
       return postStart(run, stage);
+    case 'post-deploy':
+      return postDeploy(run, stage);
     case 'check-readiness':
       return checkReadiness(run, step.url, stage);
     case 'record-deployment':

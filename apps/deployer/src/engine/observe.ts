@@ -9,10 +9,15 @@ export async function observe(run: DeployRun): Promise<Observation> {
   for (const { cid } of state.disks ?? []) {
     disks[cid] = presence(await askCloud(() => run.cloud.hasDisk(run.effects.context(), cid)));
   }
-  if (state.current_vm_cid === '') return { vm: 'none', agent: 'not-asked', disks };
+  const old = state.own.previous?.vm.cid;
+  const previous =
+    old === undefined
+      ? {}
+      : { previous: presence(await askCloud(() => run.cloud.hasVm(run.effects.context(), old))) };
+  if (state.current_vm_cid === '') return { vm: 'none', agent: 'not-asked', disks, ...previous };
   const vm = presence(await askCloud(() => run.cloud.hasVm(run.effects.context(), state.current_vm_cid)));
-  if (vm === 'absent') return { vm, agent: 'not-asked', disks };
-  return { vm, disks, ...(await askAgent(run)) };
+  if (vm === 'absent') return { vm, agent: 'not-asked', disks, ...previous };
+  return { vm, disks, ...previous, ...(await askAgent(run)) };
 }
 
 function presence(answer: boolean | undefined): 'present' | 'absent' | 'unknown' {

@@ -53,6 +53,7 @@ export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
         environment,
         dependencies,
         skipDrain: flags.skipDrain,
+        limits: [model.limits, flags.limits],
         fallbackEndpoint: undefined,
         context,
       });

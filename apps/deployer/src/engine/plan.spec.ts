@@ -15,6 +15,11 @@ const desired: DesiredEnvironment = {
   readiness: [],
   recreate: false,
   recreateDisk: false,
+  addresses: ['10.0.0.5'],
+  agentHost: '10.0.0.5',
+  vmStrategy: 'create-swap-delete',
+  oldDiskMs: 0,
+  now: '2026-01-01T00:00:00.000Z',
 };
 const healthy: Observation = { vm: 'present', agent: 'answers', disks: { 'disk-1': 'present' } };
 const nothing: Observation = { vm: 'none', agent: 'not-asked', disks: {} };
@@ -43,7 +48,7 @@ function deployed(): EnvironmentState {
         ready: true,
         gave_up: false,
         metadata: 'm1',
-        networks: {},
+        networks: { default: { ip: '10.0.0.5' } },
         packages: {},
         mounted_disk: 'disk-1',
       },
@@ -74,6 +79,7 @@ describe('planDeploy', () => {
       'update-instance',
       'wait-until-running',
       'post-start',
+      'post-deploy',
       'record-deployment',
     ]);
   });
@@ -87,6 +93,7 @@ describe('planDeploy', () => {
       'update-instance',
       'wait-until-running',
       'post-start',
+      'post-deploy',
       'record-deployment',
     ]);
   });
@@ -103,6 +110,90 @@ describe('planDeploy', () => {
     expect(plan.slice(0, 4)).toEqual(['stop-instance', 'unmount-disks', 'delete-vm', 'create-vm']);
     expect(plan).toContain('attach-disk');
     expect(plan).not.toContain('create-disk');
+  });
+
+  describe('with an address that the old VM does not have', () => {
+    const moved: DesiredEnvironment = {
+      ...desired,
+      vmFingerprint: 'f2',
+      addresses: ['10.0.0.6'],
+      agentHost: '10.0.0.6',
+    };
+    const replaced = [
+      'create-vm',
+      'set-vm-metadata',
+      'wait-for-agent',
+      'prepare-instance',
+      'release-previous-vm',
+      'attach-disk',
+      'update-instance',
+      'wait-until-running',
+      'post-start',
+      'post-deploy',
+      'record-deployment',
+      'delete-previous-vm',
+    ];
+
+    it('makes the new VM while the old one serves, and deletes that when the new one is proven', () => {
+      expect(kinds(planDeploy(moved, deployed(), healthy))).toEqual(replaced);
+    });
+
+    it('does so for an address that the cloud chooses', () => {
+      const chosen = { ...moved, addresses: [], agentHost: undefined };
+
+      expect(kinds(planDeploy(chosen, deployed(), healthy))).toEqual(replaced);
+    });
+
+    it.each([
+      ['the operator wants the old one gone first', { ...moved, vmStrategy: 'delete-create' as const }],
+      ['both would have the address', { ...moved, addresses: ['10.0.0.5'] }],
+    ])('deletes the old one first when %s', (_reason, wanted) => {
+      expect(kinds(planDeploy(wanted, deployed(), healthy)).slice(0, 4)).toEqual([
+        'stop-instance',
+        'unmount-disks',
+        'delete-vm',
+        'create-vm',
+      ]);
+    });
+
+    it('goes on with the new one after an interruption, and only then deletes the old one', () => {
+      const state = deployed();
+      const { vm } = state.own;
+      if (vm === undefined) throw new Error('no VM');
+      const interrupted: EnvironmentState = {
+        ...state,
+        current_vm_cid: 'vm-2',
+        own: {
+          ...state.own,
+          applied: undefined as never,
+          vm: { ...vm, cid: 'vm-2', fingerprint: 'f2', mounted_disk: '', ready: false },
+          previous: { vm, stemcell_id: 'sid', released: false },
+        },
+      };
+
+      const plan = kinds(planDeploy(moved, interrupted, { ...healthy, previous: 'present' }));
+
+      expect(plan).not.toContain('create-vm');
+      expect(plan.indexOf('release-previous-vm')).toBeLessThan(plan.indexOf('attach-disk'));
+      expect(plan.at(-1)).toBe('delete-previous-vm');
+    });
+  });
+
+  it('keeps the disk that the data was moved from until its time is over', () => {
+    const state = deployed();
+    const old = { id: 'did0', cid: 'disk-0', size: 512, cloud_properties: {}, unknown: {} };
+    const kept = (until: string): EnvironmentState => ({
+      ...state,
+      disks: [old, ...(state.disks ?? [])],
+      own: { ...state.own, disk_roles: { 'disk-0': 'retired' }, kept_until: { 'disk-0': until } },
+    });
+
+    expect(planDeploy(desired, kept('2026-01-01T00:00:01.000Z'), healthy)).toEqual([]);
+    expect(planDeploy(desired, kept('2025-12-31T23:59:59.000Z'), healthy)).toEqual([
+      { kind: 'delete-disk', diskCid: 'disk-0', reason: 'it is not in use', inUse: false },
+    ]);
+    const larger = { ...desired, disk: { sizeMiB: 2048, cloudProperties: {} }, oldDiskMs: 1 };
+    expect(kinds(planDeploy(larger, deployed(), healthy))).not.toContain('delete-disk');
   });
 
   it('does not talk to an agent that is silent before it deletes its VM', () => {
@@ -148,6 +239,7 @@ describe('planDeploy', () => {
       'update-instance',
       'wait-until-running',
       'post-start',
+      'post-deploy',
       'record-deployment',
       'delete-disk',
     ]);

@@ -1,8 +1,9 @@
+import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import type { DiskRecord, StemcellRecord } from '@microbosh/spec';
+import type { DiskRecord, StemcellRecord, VmStrategy } from '@microbosh/spec';
 import { canonicalJson } from '../state/state-document.ts';
 import { currentDisk, currentStemcell } from '../state/environment-state.ts';
-import type { EnvironmentState } from '../state/environment-state.ts';
+import type { EnvironmentState, VmRecord } from '../state/environment-state.ts';
 
 /** What a deploy wants to be true at its end; digests stand for content. */
 export interface DesiredEnvironment {
@@ -19,6 +20,15 @@ export interface DesiredEnvironment {
   readonly readiness: readonly string[];
   readonly recreate: boolean;
   readonly recreateDisk: boolean;
+  /** Addresses that the manifest gives the VM; empty: the cloud chooses. */
+  readonly addresses: readonly string[];
+  /** Where the manifest says that the agent answers; undefined: at the VM's address, which the cloud chooses. */
+  readonly agentHost: string | undefined;
+  readonly vmStrategy: VmStrategy;
+  /** How long a disk is kept whose content was moved to another. */
+  readonly oldDiskMs: number;
+  /** RFC 3339. */
+  readonly now: string;
 }
 
 /** What the cloud and the agent say now. */
@@ -29,6 +39,8 @@ export interface Observation {
   readonly agent: 'answers' | 'silent' | 'not-asked';
   /** Why it is silent. */
   readonly agentTrouble?: string;
+  /** The VM that served before it, when there is one on record. */
+  readonly previous?: 'present' | 'absent' | 'unknown';
   /** Of the disks on record, by CID. */
   readonly disks: Readonly<Record<string, 'present' | 'absent' | 'unknown'>>;
 }
@@ -42,7 +54,14 @@ export type Step =
   | { readonly kind: 'stop-instance'; readonly vmCid: string }
   | { readonly kind: 'unmount-disks'; readonly vmCid: string }
   | { readonly kind: 'delete-vm'; readonly vmCid: string; readonly reason: string }
-  | { readonly kind: 'create-vm'; readonly reason: string }
+  | {
+      readonly kind: 'create-vm';
+      readonly reason: string;
+      /** The VM that serves goes on serving meanwhile. */
+      readonly besides?: string;
+    }
+  | { readonly kind: 'release-previous-vm'; readonly vmCid: string }
+  | { readonly kind: 'delete-previous-vm'; readonly vmCid: string }
   | { readonly kind: 'set-vm-metadata' }
   | { readonly kind: 'wait-for-agent' }
   | { readonly kind: 'create-disk'; readonly sizeMiB: number; readonly reason: string }
@@ -54,6 +73,7 @@ export type Step =
   | { readonly kind: 'update-instance' }
   | { readonly kind: 'wait-until-running' }
   | { readonly kind: 'post-start' }
+  | { readonly kind: 'post-deploy' }
   | { readonly kind: 'check-readiness'; readonly url: string }
   | { readonly kind: 'record-deployment' }
   | {
@@ -95,15 +115,37 @@ export function planDeploy(
     steps.push({ kind: 'create-stemcell', name, version });
   }
   for (const vmCid of recorded.own.leftover_vms) steps.push({ kind: 'delete-leftover-vm', vmCid });
+  // The VM that is gone back to when the new one fails.
+  let previous = observed.previous === 'absent' ? undefined : recorded.own.previous;
+  const release = (from: string): Step => ({ kind: 'release-previous-vm', vmCid: from });
+  if (replace !== undefined && canKeepOldVm(desired, recorded, observed)) {
+    const old = recorded.current_vm_cid;
+    steps.push(
+      { kind: 'create-vm', reason: replace, besides: old },
+      { kind: 'set-vm-metadata' },
+      { kind: 'wait-for-agent' },
+    );
+    // All that takes time is done while the old one serves.
+    steps.push(...diskPlan.before, { kind: 'prepare-instance', initialApply: true });
+    steps.push(release(old), ...diskPlan.data, { kind: 'update-instance' });
+    steps.push(...planProof(desired, true), { kind: 'delete-previous-vm', vmCid: old });
+    return [...steps, ...cleanUp];
+  }
   if (replace !== undefined) {
     steps.push(...planRemoval(recorded, observed, replace));
+    if (previous !== undefined && sharesAddress(desired, previous.vm, previous.endpoint?.mbus)) {
+      steps.push(release(previous.vm.cid), { kind: 'delete-previous-vm', vmCid: previous.vm.cid });
+      previous = undefined;
+    }
     steps.push(
       { kind: 'create-vm', reason: replace },
       { kind: 'set-vm-metadata' },
       { kind: 'wait-for-agent' },
     );
-    steps.push(...diskPlan.before, ...diskPlan.data);
-    steps.push({ kind: 'prepare-instance', initialApply: true }, { kind: 'update-instance' });
+    const fill: Step = { kind: 'prepare-instance', initialApply: true };
+    if (previous === undefined) steps.push(...diskPlan.before, ...diskPlan.data, fill);
+    else steps.push(...diskPlan.before, fill, release(previous.vm.cid), ...diskPlan.data);
+    steps.push({ kind: 'update-instance' });
   } else {
     if (recorded.own.vm?.metadata !== desired.metadata) steps.push({ kind: 'set-vm-metadata' });
     if (observed.agent !== 'answers' || recorded.own.vm?.ready === false)
@@ -113,17 +155,54 @@ export function planDeploy(
     if (update) {
       steps.push({ kind: 'prepare-instance', initialApply: false });
       steps.push({ kind: 'stop-instance', vmCid: recorded.current_vm_cid });
+      if (previous !== undefined) steps.push(release(previous.vm.cid));
       steps.push(...diskPlan.data, { kind: 'update-instance' });
     }
   }
-  if (update || unfinished) {
-    steps.push({ kind: 'wait-until-running' });
-    // A deploy that was interrupted after the start owes the scripts their run.
-    if (update || recorded.own.deployed === undefined) steps.push({ kind: 'post-start' });
-    steps.push(...desired.readiness.map((url): Step => ({ kind: 'check-readiness', url })));
-    steps.push({ kind: 'record-deployment' });
-  }
+  // A deploy that was interrupted after the start owes the scripts their run.
+  if (update || unfinished) steps.push(...planProof(desired, update || recorded.own.deployed === undefined));
+  const vmCid = recorded.own.previous?.vm.cid;
+  const isPlanned = steps.some((step) => step.kind === 'delete-previous-vm');
+  if (vmCid !== undefined && !isPlanned) steps.push({ kind: 'delete-previous-vm', vmCid });
   return [...steps, ...cleanUp];
+}
+
+/** That the service runs, and the record of it. */
+function planProof(desired: DesiredEnvironment, scripts: boolean): Step[] {
+  return [
+    { kind: 'wait-until-running' },
+    ...(scripts ? [{ kind: 'post-start' } as const] : []),
+    ...desired.readiness.map((url): Step => ({ kind: 'check-readiness', url })),
+    ...(scripts ? [{ kind: 'post-deploy' } as const] : []),
+    { kind: 'record-deployment' },
+  ];
+}
+
+/** The new VM can be made while the old one serves: it answers, and neither needs what the other has. */
+function canKeepOldVm(
+  desired: DesiredEnvironment,
+  recorded: EnvironmentState,
+  observed: Observation,
+): boolean {
+  const { vm, previous, endpoint } = recorded.own;
+  return (
+    desired.vmStrategy === 'create-swap-delete' &&
+    observed.agent === 'answers' &&
+    previous === undefined &&
+    vm !== undefined &&
+    vm.cid === recorded.current_vm_cid &&
+    !sharesAddress(desired, vm, endpoint?.mbus)
+  );
+}
+
+function sharesAddress(desired: DesiredEnvironment, vm: VmRecord, mbus: string | undefined): boolean {
+  const networks: readonly unknown[] = Object.values(vm.networks);
+  const taken = networks.map((network) => (isJsonObject(network) ? network['ip'] : undefined));
+  const host = mbus === undefined ? undefined : new URL(mbus).hostname;
+  return (
+    desired.addresses.some((address) => taken.includes(address)) ||
+    (desired.agentHost !== undefined && desired.agentHost === host)
+  );
 }
 
 /** The stemcell in the cloud that was made from the wanted one. Records of create-env tell no digest. */
@@ -271,6 +350,8 @@ function planCleanUp(
     if (disk.cid === diskPlan.kept || (disk.cid === current?.cid && disk.cid !== diskPlan.movedFrom))
       continue;
     const inUse = disk.cid === diskPlan.movedFrom;
+    // Kept for a while: the copy is verified, but only use proves that nothing is missing.
+    if (inUse ? desired.oldDiskMs > 0 : (recorded.own.kept_until?.[disk.cid] ?? '') > desired.now) continue;
     const reason = inUse ? 'its content was moved' : 'it is not in use';
     steps.push({ kind: 'delete-disk', diskCid: disk.cid, reason, inUse });
   }
@@ -288,6 +369,11 @@ export function planDelete(
   keepDisk: boolean,
 ): readonly Step[] {
   const steps: Step[] = recorded.own.leftover_vms.map((vmCid) => ({ kind: 'delete-leftover-vm', vmCid }));
+  const previous = recorded.own.previous?.vm.cid;
+  if (previous !== undefined) {
+    if (observed.previous !== 'absent') steps.push({ kind: 'release-previous-vm', vmCid: previous });
+    steps.push({ kind: 'delete-previous-vm', vmCid: previous });
+  }
   steps.push(...planRemoval(recorded, observed, 'the environment is deleted'));
   const disk = currentDisk(recorded);
   const others = (recorded.disks ?? []).filter((other) => other.cid !== disk?.cid);

@@ -23,7 +23,11 @@ export async function waitForAgent(
     } catch (error) {
       run.effects.throwIfCancelled();
       lastError = error;
-      const explained = agent.explain(error);
+      const { tunnelTrouble } = run;
+      const explained: AgentTrouble =
+        tunnelTrouble === undefined
+          ? agent.explain(error)
+          : { kind: 'tunnel', text: `it cannot get its settings: ${tunnelTrouble}`, hopeless: true };
       if (explained.text !== trouble?.text) step?.progress({ message: explained.text });
       trouble = explained;
     }

@@ -15,6 +15,8 @@ export interface StepScope {
 
 /** Handed to the body of a stage: opens what is inside of it. */
 export interface StageScope {
+  /** How far the stage is. */
+  progress(report: ProgressReport): void;
   stage<T>(name: string, body: (stage: StageScope) => Promise<T>): Promise<T>;
   step<T>(name: string, body: (step: StepScope) => Promise<T>): Promise<T>;
 }
@@ -24,8 +26,10 @@ export interface Clock {
   now(): number;
 }
 
+const minimumBytesIntervalMs = 200;
+
 /** Source of all events of one command. A listener that throws is a defect, not a failure of the deploy. */
-export class EventBus implements StageScope {
+export class EventBus implements Omit<StageScope, 'progress'> {
   readonly #listeners = new Set<EventListener>();
   readonly #clock: Clock;
   #lastId = 0;
@@ -68,6 +72,7 @@ export class EventBus implements StageScope {
   ): Promise<T> {
     return this.#run(parent, 'stage', name, (id) =>
       body({
+        progress: (report) => this.#emit({ type: 'progress', id, time: this.#time(), ...report }),
         stage: (inner, innerBody) => this.#runStage(id, inner, innerBody),
         step: (inner, innerBody) => this.#runStep(id, inner, innerBody),
       }).then((value) => ({ value })),
@@ -77,8 +82,17 @@ export class EventBus implements StageScope {
   #runStep<T>(parent: string | undefined, name: string, body: (step: StepScope) => Promise<T>): Promise<T> {
     return this.#run(parent, 'step', name, async (id) => {
       let skipped: string | undefined;
+      let lastBytesAt = Number.NEGATIVE_INFINITY;
       const value = await body({
-        progress: (report) => this.#emit({ type: 'progress', id, time: this.#time(), ...report }),
+        progress: (report) => {
+          const now = this.#clock.now();
+          // Every block of a transfer is told; nobody reads faster than this.
+          if (report.unit === 'bytes' && report.done !== report.total) {
+            if (now - lastBytesAt < minimumBytesIntervalMs) return;
+            lastBytesAt = now;
+          }
+          this.#emit({ type: 'progress', id, time: this.#time(), ...report });
+        },
         skip: (reason) => {
           skipped = reason;
         },

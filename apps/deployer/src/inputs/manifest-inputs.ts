@@ -9,6 +9,8 @@ import {
   toJson,
 } from '@microbosh/spec/documents';
 import type { EvaluateManifestInput, EvaluatedManifest, VarsStorePort } from '@microbosh/spec/documents';
+import { limitNames, parseLimit } from '@microbosh/spec/documents';
+import type { TimeLimits } from '@microbosh/spec';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { listOption, textOption } from '../cli/context.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
@@ -32,6 +34,22 @@ export function readInputFlags(options: CommandOptions, cwd: string): Remembered
     ...(varsStore === undefined ? {} : { varsStore: resolve(cwd, varsStore) }),
     opsFile: listOption(options, 'opsFile').map((path) => resolve(cwd, path)),
   };
+}
+
+/** `--limit name=duration`, given any number of times. */
+export function limitFlags(options: CommandOptions): TimeLimits {
+  return Object.assign(
+    {},
+    ...listOption(options, 'limit').map((flag) => {
+      const limit = parseLimit(flag);
+      if (limit === undefined) {
+        throw new InputUnreadable(`--limit ${flag} is not a time limit`, {
+          advice: `Give one as NAME=DURATION, for example agent=20m. Names: ${Object.keys(limitNames).join(', ')}.`,
+        });
+      }
+      return limit;
+    }),
+  ) as TimeLimits;
 }
 
 export function hasInputFlags(inputs: RememberedInputs): boolean {

@@ -15,8 +15,12 @@ export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string):
   if (!isJsonObject(own) || typeof own['deployed'] !== 'string') return false;
   const { leftover_vms: leftovers, artifacts } = own;
   if (!Array.isArray(leftovers) || leftovers.length > 0 || !Array.isArray(artifacts)) return false;
+  if (own['previous'] !== undefined) return false;
   const disks = state['disks'];
-  if (Array.isArray(disks) && disks.length > 1) return false;
+  const keptUntil = isJsonObject(own['kept_until']) ? Object.values(own['kept_until']) : [];
+  const now = new Date().toISOString();
+  if (keptUntil.some((moment) => typeof moment !== 'string' || moment <= now)) return false;
+  if (Array.isArray(disks) && disks.length > 1 + keptUntil.length) return false;
   if ((await readFile(paths.journal, 'utf8').catch(() => '')) !== '') return false;
   for (const artifact of artifacts) {
     if (!isJsonObject(artifact) || !(await isSameFile(artifact))) return false;

@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { EventBus } from '../events/event-bus.ts';
 import { StageRenderer, formatDuration } from './stage-renderer.ts';
 
-function setUp(live = false) {
+function setUp(live = false, columns = 60) {
   let now = 0;
   let printed = '';
   const clock = { now: () => now };
   const bus = new EventBus(clock);
-  const renderer = new StageRenderer({ write: (text) => (printed += text), live, columns: 60 });
+  const renderer = new StageRenderer({ write: (text) => (printed += text), live, columns });
   bus.subscribe(renderer.handle);
   return { bus, renderer, advance: (ms: number) => (now += ms), printed: () => printed };
 }
@@ -97,8 +97,52 @@ describe('stage output', () => {
       await bus.step('Upload', async (step) => step.progress({ done: 5, total: 10, message: 'half way' }));
     }
 
-    expect(terminal.printed()).toContain('\r\u001b[KUpload... 50 %, half way\r\u001b[KUpload... Finished');
+    expect(terminal.printed()).toContain('\r\u001b[KUpload... half way, 50 %\r\u001b[KUpload... Finished');
     expect(pipe.printed()).toBe('Upload... Finished (00:00:00)\n');
+  });
+
+  it('shows bytes, the time that is left and the step of the plan on a terminal', async () => {
+    const { bus, advance, printed } = setUp(true, 100);
+
+    await bus.stage('deploying', async (stage) => {
+      stage.progress({ done: 2, total: 9, unit: 'items' });
+      await stage.step('Upload', async (step) => {
+        step.progress({ done: 0, total: 40 << 20, unit: 'bytes' });
+        advance(5_000);
+        step.progress({ done: 10 << 20, total: 40 << 20, unit: 'bytes' });
+      });
+    });
+
+    const lines = printed().split('\u001b[K');
+    expect(lines.at(-2)?.trim()).toBe('Upload... 10.0 of 40.0 MiB, 25 %, 15 s left, 5 s, step 3 of 9');
+  });
+
+  it('goes on with the time of a step that reports nothing', async () => {
+    const { bus, renderer, printed } = setUp(true);
+
+    await bus.step('Wait', async () => renderer.tick(3_000));
+
+    expect(printed()).toContain('Wait... 3 s');
+  });
+
+  it('is not silent in a pipe: what is waited for is told when it changes, every ten seconds at most', async () => {
+    const { bus, advance, printed } = setUp();
+
+    await bus.step('Waiting', async (step) => {
+      step.progress({ message: 'refused' });
+      advance(10_000);
+      step.progress({ message: 'refused' });
+      advance(10_000);
+      step.progress({ message: 'refused' });
+      advance(1_000);
+      step.progress({ message: 'wrong name' });
+      advance(9_000);
+      step.progress({ message: 'wrong name' });
+    });
+
+    expect(printed()).toBe(
+      'Waiting...\n  Waiting: refused\n  Waiting: wrong name\nWaiting... Finished (00:00:30)\n',
+    );
   });
 });
 

@@ -1,4 +1,4 @@
-import type { DeployEvent, Progress } from '../events/events.ts';
+import type { DeployEvent, Progress, Started } from '../events/events.ts';
 
 export interface StageRendererOptions {
   readonly write: (text: string) => void;
@@ -11,7 +11,19 @@ interface OpenScope {
   readonly name: string;
   readonly level: number;
   readonly kind: 'stage' | 'step';
+  readonly parent: string | undefined;
+  readonly startedAtMs: number;
+  /** What is known of how far it is. */
+  progress: Progress | undefined;
+  /** First report of a transfer, to tell the time that is left. */
+  firstBytes: { readonly atMs: number; readonly done: number } | undefined;
+  /** When a line of progress was printed last, and which. */
+  toldAtMs: number;
+  told: string;
 }
+
+/** In a pipe, what is being waited for is told this often, and only when it changed. */
+const plainIntervalMs = 10_000;
 
 /**
  * Prints events in the grammar of create-env: `name... Finished (00:00:01)`, stages as `Started …` / `Finished …`,
@@ -34,7 +46,7 @@ export class StageRenderer {
   readonly handle = (event: DeployEvent): void => {
     switch (event.type) {
       case 'started':
-        return this.#started(event.id, event.name, event.kind, event.parent);
+        return this.#started(event);
       case 'progress':
         return this.#progress(event);
       case 'finished':
@@ -59,10 +71,30 @@ export class StageRenderer {
     this.#write('\nSucceeded\n');
   }
 
-  #started(id: string, name: string, kind: 'stage' | 'step', parent: string | undefined): void {
+  /** Draws the line of the running step again: its time goes on although nothing is reported. */
+  tick(nowMs: number): void {
+    const id = this.#unfinishedLine;
+    const scope = id === undefined ? undefined : this.#open.get(id);
+    if (this.#options.live && scope !== undefined && nowMs - scope.startedAtMs >= 1_000) {
+      this.#draw(scope, nowMs);
+    }
+  }
+
+  #started({ id, name, kind, parent, time }: Started): void {
     this.#endLine();
     const level = parent === undefined ? 0 : (this.#open.get(parent)?.level ?? -1) + 1;
-    this.#open.set(id, { name, level, kind });
+    const startedAtMs = Date.parse(time);
+    this.#open.set(id, {
+      name,
+      level,
+      kind,
+      parent,
+      startedAtMs,
+      progress: undefined,
+      firstBytes: undefined,
+      toldAtMs: startedAtMs,
+      told: '',
+    });
     const indent = '  '.repeat(level);
     if (kind === 'stage') {
       this.#afterStage.delete(level);
@@ -76,11 +108,36 @@ export class StageRenderer {
 
   #progress(event: Progress): void {
     const scope = this.#open.get(event.id);
-    if (!this.#options.live || scope === undefined || this.#unfinishedLine !== event.id) return;
-    const text = describeProgress(event);
-    const line = `${'  '.repeat(scope.level)}${scope.name}... ${text}`;
+    if (scope === undefined) return;
+    const nowMs = Date.parse(event.time);
+    scope.progress = { ...scope.progress, ...event };
+    if (event.unit === 'bytes' && event.done !== undefined) {
+      const begins = scope.firstBytes === undefined || event.done < scope.firstBytes.done;
+      if (begins) scope.firstBytes = { atMs: nowMs, done: event.done };
+    }
+    if (scope.kind === 'stage') return;
+    if (!this.#options.live) this.#tellPlainly(scope, nowMs);
+    else if (this.#unfinishedLine === event.id) this.#draw(scope, nowMs);
+  }
+
+  #draw(scope: OpenScope, nowMs: number): void {
+    const parts = describeProgress(scope, nowMs);
+    const elapsedMs = nowMs - scope.startedAtMs;
+    if (elapsedMs >= 1_000) parts.push(`${Math.floor(elapsedMs / 1_000)} s`);
+    const stage = scope.parent === undefined ? undefined : this.#open.get(scope.parent)?.progress;
+    if (stage?.total !== undefined) parts.push(`step ${(stage.done ?? 0) + 1} of ${stage.total}`);
+    const line = `${'  '.repeat(scope.level)}${scope.name}... ${parts.join(', ')}`;
     this.#write(`\r\u001b[K${line.slice(0, Math.max(20, (this.#options.columns ?? 80) - 1))}`);
     this.#progressShown = true;
+  }
+
+  #tellPlainly(scope: OpenScope, nowMs: number): void {
+    const text = describeProgress(scope, nowMs).join(', ');
+    if (text === '' || text === scope.told || nowMs - scope.toldAtMs < plainIntervalMs) return;
+    scope.told = text;
+    scope.toldAtMs = nowMs;
+    this.#endLine();
+    this.#write(`${'  '.repeat(scope.level + 1)}${scope.name}: ${text}\n`);
   }
 
   #ended(id: string, verb: string, durationMs: number): void {
@@ -127,11 +184,25 @@ export function formatDuration(durationMs: number): string {
   return parts.map((part) => String(part).padStart(2, '0')).join(':');
 }
 
-function describeProgress(event: Progress): string {
+function describeProgress(scope: OpenScope, nowMs: number): string[] {
+  const { progress, firstBytes } = scope;
   const parts: string[] = [];
-  if (event.total !== undefined && event.total > 0 && event.done !== undefined) {
-    parts.push(`${Math.floor((100 * event.done) / event.total)} %`);
+  if (progress?.message !== undefined) parts.push(progress.message);
+  if (progress?.done === undefined) return parts;
+  const { done, total, unit } = progress;
+  if (unit === 'bytes')
+    parts.push(`${mebibytes(done)}${total === undefined ? '' : ` of ${mebibytes(total)}`} MiB`);
+  if (total !== undefined && total > 0) {
+    parts.push(`${Math.floor((100 * done) / total)} %`);
+    const spentMs = nowMs - (firstBytes?.atMs ?? nowMs);
+    const moved = done - (firstBytes?.done ?? done);
+    if (moved > 0 && spentMs >= 2_000 && done < total) {
+      parts.push(`${Math.ceil(((spentMs / moved) * (total - done)) / 1_000)} s left`);
+    }
   }
-  if (event.message !== undefined) parts.push(event.message);
-  return parts.join(', ');
+  return parts;
+}
+
+function mebibytes(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(1);
 }

@@ -22,6 +22,9 @@ export interface AgentTrouble {
   readonly hopeless: boolean;
 }
 
+/** Told again and again while a blob is on its way. */
+export type ByteProgress = (done: number, total: number | undefined) => void;
+
 /**
  * The agent of one VM. Long operations are followed to their end. Every method rejects with an operational error;
  * methods that old agents lack (`run_script`, `add_persistent_disk`, `remove_persistent_disk`) succeed silently there.
@@ -50,9 +53,9 @@ export interface AgentSession {
     signal: AbortSignal,
   ): Promise<BlobRef>;
   /** Stores a file in the VM's blobstore. */
-  uploadBlob(path: string, signal: AbortSignal): Promise<BlobRef>;
+  uploadBlob(path: string, signal: AbortSignal, onProgress?: ByteProgress): Promise<BlobRef>;
   /** Fetches a blob into a new file and verifies its digest. */
-  downloadBlob(blob: BlobRef, path: string, signal: AbortSignal): Promise<void>;
+  downloadBlob(blob: BlobRef, path: string, signal: AbortSignal, onProgress?: ByteProgress): Promise<void>;
   /** Ends its connections. */
   close(): Promise<void>;
 }
@@ -61,5 +64,7 @@ export interface AgentSession {
 export type AgentConnector = (options: {
   readonly mbus: string;
   readonly ca: string | undefined;
+  /** Name in the certificate when it is not the host of `mbus`. */
+  readonly serverName?: string;
   readonly directorUuid: string;
 }) => Promise<AgentSession>;

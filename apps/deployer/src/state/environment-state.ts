@@ -28,6 +28,26 @@ const vmRecord = Type.Object({
   packages: Type.Record(Type.String(), installedPackage),
   /** Disk that the agent has mounted as its store. */
   mounted_disk: text,
+  /** Key with which its SSH server proved itself first: `ssh-ed25519 AAAA…`. */
+  ssh_host_key: Type.Optional(text),
+});
+
+const endpoint = Type.Object({
+  /** `https://user:password@host:port`. Host `0.0.0.0`: the cloud chooses the address when it makes the VM. */
+  mbus: text,
+  /** PEM trust anchor; empty: the system's roots. */
+  ca: text,
+  /** Name in the certificate when it is not the host of `mbus`. */
+  server_name: Type.Optional(text),
+});
+
+/** The VM that served before the current one was made, until that one is healthy. */
+const previousVm = Type.Object({
+  vm: vmRecord,
+  endpoint: Type.Optional(endpoint),
+  stemcell_id: text,
+  /** Its jobs are stopped and its persistent disk is detached. */
+  released: Type.Boolean(),
 });
 
 const diskRole = Type.Union([
@@ -71,13 +91,6 @@ const importedDeployment = Type.Object({
   uuid: text,
   vm_cid: text,
   disk_cid: text,
-});
-
-const endpoint = Type.Object({
-  /** `https://user:password@host:port`. */
-  mbus: text,
-  /** PEM trust anchor; empty: the system's roots. */
-  ca: text,
 });
 
 /** What this program keeps beside the keys of create-env, which drops them when it saves: all of it can be rebuilt or is absent-safe. */
@@ -125,6 +138,7 @@ export const ownStateSchema = Type.Object({
   /** The `cloud_provider` part of the last deploy. */
   cloud: Type.Optional(json),
   vm: Type.Optional(vmRecord),
+  previous: Type.Optional(previousVm),
   /** VMs that no longer serve and have to be deleted. */
   leftover_vms: Type.Array(text),
   /** Digest of the tarball that a stemcell in the cloud was made from, by CID. */
@@ -132,6 +146,8 @@ export const ownStateSchema = Type.Object({
   /** CIDs of images that were there before: used, never deleted. */
   adopted_stemcells: Type.Optional(Type.Array(text)),
   disk_roles: Type.Record(Type.String(), diskRole),
+  /** Until when a retired disk is kept: RFC 3339, by CID. */
+  kept_until: Type.Optional(Type.Record(Type.String(), text)),
   artifacts: Type.Array(artifactRecord),
   /** Digest of stemcell, releases and manifest of the last deploy that went through. */
   deployed: Type.Optional(text),
@@ -149,6 +165,7 @@ export type DiskRole = Static<typeof diskRole>;
 export type ArtifactRecord = Static<typeof artifactRecord>;
 export type RememberedInputs = Static<typeof rememberedInputs>;
 export type ImportedDeployment = Static<typeof importedDeployment>;
+export type PreviousVm = Static<typeof previousVm>;
 export type AgentEndpoint = Static<typeof endpoint>;
 
 /** The state of one environment in memory: create-env's keys, and ours apart. */

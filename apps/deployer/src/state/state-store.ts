@@ -20,6 +20,7 @@ export class StateStore {
   readonly #existed: boolean;
   #state: EnvironmentState;
   #previousKept = false;
+  #last: Promise<void> = Promise.resolve();
   readonly editedByOthers: boolean;
 
   private constructor(
@@ -66,8 +67,19 @@ export class StateStore {
     return this.#existed;
   }
 
-  /** Merges a change into the state and saves it. A key of `own` that is set to undefined is removed. */
-  async update(change: StateChange): Promise<void> {
+  /**
+   * Merges a change into the state and saves it. A key of `own` that is set to undefined is removed. One at a time: a
+   * change that is computed from the state is given as a function, which sees what the earlier ones left.
+   */
+  update(change: StateChange | ((state: EnvironmentState) => StateChange)): Promise<void> {
+    const saved = this.#last.then(() =>
+      this.#apply(typeof change === 'function' ? change(this.#state) : change),
+    );
+    this.#last = saved.catch(() => undefined);
+    return saved;
+  }
+
+  async #apply(change: StateChange): Promise<void> {
     const { own: ownChange, ...originalChange } = change;
     const mergedOwn: Record<string, unknown> = { ...this.#state.own, ...ownChange };
     for (const key of Object.keys(mergedOwn)) if (mergedOwn[key] === undefined) delete mergedOwn[key];

@@ -9,8 +9,12 @@ interface SimulatedVm {
   readonly address: string;
   store: string | undefined;
   migrationTarget: string | undefined;
-  jobs: 'stopped' | 'running';
+  jobs: 'stopped' | 'running' | 'failing';
   applied: string;
+  /** Its agent never comes up. */
+  silent: boolean;
+  /** Its jobs start and do not run. */
+  failing: boolean;
 }
 
 interface SimulatedDisk {
@@ -22,6 +26,15 @@ interface SimulatedDisk {
   data: string;
 }
 
+/** Calls that can be caught halfway: what they leave then is neither what was nor what will be. */
+export const divisible: ReadonlySet<string> = new Set([
+  'agent:migrate_disk',
+  'agent:apply',
+  'agent:mount_disk',
+  'agent:stop',
+  'create_vm',
+]);
+
 /** When the deployer is killed: on the n-th change, before it, halfway through it, after it, or after its answer. */
 export interface KillOrder {
   readonly at: number;
@@ -31,9 +44,23 @@ export interface KillOrder {
 export interface Misbehaviour {
   /** On the n-th change. */
   readonly at: number;
-  /** The change is made, and the answer is an error. */
-  readonly kind: 'error-after-success' | 'error';
+  /**
+   * `error-after-success`: the change is made, and the answer is an error. `late`: the answer comes when the deployer
+   * has stopped waiting for it. `never`: it does not come. `twice`: it does, and the call arrives a second time.
+   */
+  readonly kind: 'error-after-success' | 'error' | 'late' | 'never' | 'twice';
 }
+
+/** How things are in the cloud, whatever the deployer does; fine weather also cures the VMs that are there. */
+export interface Weather {
+  /** Agents of VMs made from now on never answer. */
+  readonly silentAgents?: boolean;
+  /** Jobs of VMs made from now on do not run. */
+  readonly failingJobs?: boolean;
+}
+
+/** How long a late answer takes; simulated deployers wait for less. */
+export const lateMs = 1_500;
 
 export class SimulationError extends Error {
   readonly type: string;
@@ -77,15 +104,30 @@ export class SimulatedCloud {
   readonly disks = new Map<string, SimulatedDisk>();
   /** Changes since `orders` were given. */
   readonly log: string[] = [];
+  /** Disks that were deleted with the only copy of what the service wrote. */
+  readonly dataLost: string[] = [];
+  /** Called after each change, with its number. */
+  onChange: (count: number) => void = () => undefined;
   #lastCid = 0;
   #kill: KillOrder | undefined;
   #misbehaviour: Misbehaviour | undefined;
+  #weather: Weather = {};
   #close: (() => Promise<void>) | undefined;
 
   orders(orders: { readonly kill?: KillOrder; readonly misbehaviour?: Misbehaviour }): void {
     this.log.length = 0;
     this.#kill = orders.kill;
     this.#misbehaviour = orders.misbehaviour;
+  }
+
+  weather(weather: Weather): void {
+    this.#weather = weather;
+    if (Object.keys(weather).length > 0) return;
+    for (const vm of this.vms.values()) {
+      vm.silent = false;
+      vm.failing = false;
+      if (vm.jobs === 'failing') vm.jobs = 'running';
+    }
   }
 
   copy(): string {
@@ -100,6 +142,7 @@ export class SimulatedCloud {
       [string, SimulatedDisk][],
     ];
     this.#lastCid = lastCid;
+    this.dataLost.length = 0;
     refill(this.stemcells, stemcells);
     refill(this.vms, vms);
     refill(this.disks, disks);
@@ -115,7 +158,10 @@ export class SimulatedCloud {
           response.destroy();
           return;
         }
-        response.end(JSON.stringify(answer), () => this.#afterAnswer(pid));
+        if (answer === 'never') return;
+        const say = () => response.end(JSON.stringify(answer), () => this.#afterAnswer(pid));
+        if ('late' in answer) setTimeout(say, lateMs);
+        else say();
       });
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -130,9 +176,12 @@ export class SimulatedCloud {
     await this.#close?.();
   }
 
-  #answer(method: string, args: JsonObject, pid: number): JsonObject | undefined {
+  #answer(method: string, args: JsonObject, pid: number): JsonObject | 'never' | undefined {
     const isChange = changes.has(method);
-    if (isChange) this.log.push(method);
+    if (isChange) {
+      this.log.push(method);
+      this.onChange(this.log.length);
+    }
     const now = isChange && this.#kill?.at === this.log.length ? this.#kill.phase : undefined;
     if (now === 'before') return this.#strike(pid);
     if (now === 'half') {
@@ -144,11 +193,21 @@ export class SimulatedCloud {
     try {
       const result = this.#perform(method, args);
       if (now === 'after') return this.#strike(pid);
-      if (wrong !== undefined) return failure('Bosh::Clouds::CloudError', 'lost the answer of the cloud');
-      return { result };
+      switch (wrong?.kind) {
+        case 'error-after-success':
+          return failure('Bosh::Clouds::CloudError', 'lost the answer of the cloud');
+        case 'never':
+          return 'never';
+        case 'late':
+          return { result, late: true };
+        case 'twice':
+          return { result: this.#perform(method, args) };
+        default:
+          return { result };
+      }
     } catch (error) {
-      if (error instanceof SimulationError) return failure(error.type, error.message);
-      throw error;
+      if (!(error instanceof SimulationError)) throw error;
+      return now === 'after' ? this.#strike(pid) : failure(error.type, error.message);
     }
   }
 
@@ -166,45 +225,61 @@ export class SimulatedCloud {
 
   /** What a call that dies in its middle leaves behind. */
   #half(method: string, args: JsonObject): void {
+    if (!divisible.has(method)) return;
+    if (method === 'create_vm') {
+      this.#perform(method, args);
+      return;
+    }
+    const vm = [...this.vms.values()].find((candidate) => candidate.address === stringOf(args, 'host'));
     if (method === 'agent:migrate_disk') {
       const target = this.disks.get(stringOf(args, 'to'));
       if (target !== undefined) target.data = 'half of it';
-      return;
+    } else if (method === 'agent:mount_disk') {
+      const disk = this.disks.get(stringOf(args, 'disk'));
+      if (disk !== undefined) disk.formatted = true;
+    } else if (vm !== undefined) {
+      if (method === 'agent:apply') vm.applied = 'half of it';
+      vm.jobs = vm.jobs === 'running' ? 'failing' : vm.jobs;
     }
-    if (method.startsWith('create_')) this.#perform(method, args);
   }
 
   #perform(method: string, args: JsonObject): Json {
     switch (method) {
       case 'find':
         return this.#find(stringOf(args, 'kind'), stringOf(args, 'token')) ?? null;
+      case 'address':
+        return this.vms.get(stringOf(args, 'cid'))?.address ?? null;
       case 'has_vm':
         return this.vms.has(stringOf(args, 'cid'));
       case 'has_disk':
         return this.disks.has(stringOf(args, 'cid'));
       case 'create_stemcell':
-        return this.#make('stemcell', (cid) => this.stemcells.set(cid, stringOf(args, 'token')));
+        return this.#makeOnce('stemcell', args, () =>
+          this.#make('stemcell', (cid) => this.stemcells.set(cid, stringOf(args, 'token'))),
+        );
       case 'delete_stemcell':
         if (!this.stemcells.delete(stringOf(args, 'cid')))
           throw new SimulationError('Bosh::Clouds::StemcellNotFound', 'Stemcell not found');
         return null;
       case 'create_vm':
-        return this.#createVm(args);
+        return this.#makeOnce('vm', args, () => this.#createVm(args));
       case 'delete_vm':
         return this.#deleteVm(stringOf(args, 'cid'));
       case 'set_vm_metadata':
         this.#vm(args);
         return null;
       case 'create_disk':
-        return this.#make('disk', (cid) =>
-          this.disks.set(cid, {
-            cid,
-            token: stringOf(args, 'token'),
-            size: Number(args['size']),
-            attachedTo: undefined,
-            formatted: false,
-            data: '',
-          }),
+        return this.#makeOnce('disk', args, () =>
+          this.#make('disk', (cid) =>
+            this.disks.set(cid, {
+              cid,
+              token: stringOf(args, 'token'),
+              size: Number(args['size']),
+              attachedTo: undefined,
+              formatted: false,
+              data: '',
+            }),
+          ),
         );
       case 'delete_disk':
         return this.#deleteDisk(stringOf(args, 'disk'));
@@ -224,6 +299,12 @@ export class SimulatedCloud {
     return resources.find((resource) => resource.token === token)?.cid;
   }
 
+  /** A token that is known means the same resource. */
+  #makeOnce(kind: string, args: JsonObject, make: () => string): string {
+    const token = stringOf(args, 'token');
+    return (token === '' ? undefined : this.#find(kind, token)) ?? make();
+  }
+
   #make(prefix: string, put: (cid: string) => void): string {
     this.#lastCid += 1;
     const cid = `${prefix}-${this.#lastCid}`;
@@ -232,13 +313,25 @@ export class SimulatedCloud {
   }
 
   #createVm(args: JsonObject): string {
-    const address = stringOf(args, 'address');
+    const address = stringOf(args, 'address') || this.#freeAddress();
     if ([...this.vms.values()].some((vm) => vm.address === address)) {
       throw new SimulationError('Bosh::Clouds::VMCreationFailed', `address ${address} is in use`);
     }
     const token = stringOf(args, 'token');
-    const fresh = { store: undefined, migrationTarget: undefined, jobs: 'stopped', applied: '' } as const;
+    const fresh = {
+      store: undefined,
+      migrationTarget: undefined,
+      jobs: 'stopped',
+      applied: '',
+      silent: this.#weather.silentAgents === true,
+      failing: this.#weather.failingJobs === true,
+    } as const;
     return this.#make('vm', (cid) => this.vms.set(cid, { cid, token, address, ...fresh }));
+  }
+
+  #freeAddress(): string {
+    const taken = new Set([...this.vms.values()].map((vm) => vm.address));
+    for (let last = 100; ; last += 1) if (!taken.has(`10.0.0.${last}`)) return `10.0.0.${last}`;
   }
 
   #deleteVm(cid: string): null {
@@ -266,7 +359,10 @@ export class SimulatedCloud {
     if (this.#disk(cid).attachedTo !== undefined) {
       throw new SimulationError('Bosh::Clouds::CloudError', `disk '${cid}' is attached`);
     }
+    const { data } = this.#disk(cid);
     this.disks.delete(cid);
+    const isLost = data === 'precious' && ![...this.disks.values()].some((disk) => disk.data === data);
+    if (isLost) this.dataLost.push(cid);
     return null;
   }
 
@@ -293,8 +389,8 @@ export class SimulatedCloud {
   }
 
   #agent(method: string, args: JsonObject): Json {
-    const vm = this.vms.get(stringOf(args, 'vm'));
-    if (vm === undefined) throw new SimulationError('unreachable', 'nothing answers');
+    const vm = [...this.vms.values()].find((candidate) => candidate.address === stringOf(args, 'host'));
+    if (vm === undefined || vm.silent) throw new SimulationError('unreachable', 'nothing answers');
     const cid = stringOf(args, 'disk');
     switch (method) {
       case 'agent:ping':
@@ -338,12 +434,13 @@ export class SimulatedCloud {
       // What a service does that finds an empty disk.
       if (disk.data === '') disk.data = 'precious';
     }
-    vm.jobs = 'running';
+    vm.jobs = vm.failing ? 'failing' : 'running';
     return null;
   }
 
   #mount(vm: SimulatedVm, disk: SimulatedDisk): null {
     if (disk.attachedTo !== vm.cid) throw new SimulationError('agent', 'no such device');
+    if (!disk.formatted && disk.data !== '') throw new SimulationError('agent', 'formats a disk with data');
     disk.formatted = true;
     if (vm.store === undefined || vm.store === disk.cid) vm.store = disk.cid;
     else vm.migrationTarget = disk.cid;

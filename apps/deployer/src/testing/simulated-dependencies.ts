@@ -1,14 +1,16 @@
 import { writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { OperationalError } from '@microbosh/errors';
 import type { ErrorCode, Json, JsonObject } from '@microbosh/errors';
 import type { CallContext } from '@microbosh/cpi';
 import type { Cloud } from '../engine/effects.ts';
 import { defaultLimits } from '../engine/deploy-run.ts';
+import type { Limits } from '../engine/deploy-run.ts';
 import type { AgentSession } from '../ports/agent.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import { digestOf } from '../state/state-document.ts';
-import type { StateStore } from '../state/state-store.ts';
 
 class SimulatedFailure extends OperationalError {
   readonly code: ErrorCode;
@@ -33,16 +35,15 @@ export interface SimulationOptions {
   /** Version of everything that the deployment consists of: another one means another stemcell, job and package. */
   readonly stemcellVersion: string;
   readonly jobVersion: string;
+  readonly limits?: Partial<Limits>;
 }
 
 /** The engine's dependencies over a simulated cloud in another process. */
 export function simulatedDependencies(options: SimulationOptions): DeployerDependencies {
   const call = async (method: string, args: JsonObject): Promise<Json> => {
-    const response = await fetch(options.url, {
-      method: 'POST',
-      body: JSON.stringify({ method, args, pid: process.pid }),
-    });
-    const answer = JSON.parse(await response.text()) as {
+    const answer = JSON.parse(
+      await post(options.url, JSON.stringify({ method, args, pid: process.pid })),
+    ) as {
       result?: Json;
       error?: { type: string; message: string };
     };
@@ -51,21 +52,41 @@ export function simulatedDependencies(options: SimulationOptions): DeployerDepen
     }
     return answer.result ?? null;
   };
-  let current: StateStore | undefined;
-  const vmCid = () => current?.current.current_vm_cid ?? '';
   return {
     checkCloud: async () => undefined,
-    openCloud: async (_cloud, _access, store) => {
-      current = store;
-      return simulatedCpi(call);
+    openCloud: async () => simulatedCpi(call),
+    connectAgent: async ({ mbus }) => {
+      const host = new URL(mbus).hostname;
+      return simulatedAgent((method, args = {}) => call(`agent:${method}`, { host, ...args }));
     },
-    connectAgent: async () =>
-      simulatedAgent((method, args = {}) => call(`agent:${method}`, { vm: vmCid(), ...args })),
     openArtifacts: async () => simulatedArtifacts(options),
     compiledPackages: { find: async () => undefined, keep: async () => undefined },
-    limits: { ...defaultLimits, agentMs: 5_000, knownAgentMs: 500, pollMs: 20, watchMaxMs: 5_000 },
+    limits: {
+      ...defaultLimits,
+      agentMs: 800,
+      knownAgentMs: 300,
+      pollMs: 20,
+      watchMaxMs: 800,
+      cpiMs: 700,
+      taskMs: 700,
+      drainMs: 700,
+      compileMs: 700,
+      copyMs: 700,
+      ...options.limits,
+    },
     now: () => new Date(),
   };
+}
+
+/** As small as can be: hundreds of processes begin with it. */
+function post(url: string, body: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { method: 'POST', agent: false }, (response) => {
+      text(response).then(resolve, reject);
+    });
+    sent.on('error', reject);
+    sent.end(body);
+  });
 }
 
 type Call = (method: string, args: JsonObject) => Promise<Json>;
@@ -84,12 +105,15 @@ function simulatedCpi(call: Call): Cloud {
     info: async () => ({ stemcell_formats: [], api_version: 2 }),
     createStemcell: (context) => cidOf('create_stemcell', tokenOf(context)),
     deleteStemcell: (_context, cid) => done('delete_stemcell', { cid }),
-    createVm: async (context, _agentId, _stemcell, _properties, networks) => ({
-      cid: await cidOf('create_vm', {
-        ...tokenOf(context),
-        address: Object.values(networks)[0]?.ip ?? '',
-      }),
-    }),
+    createVm: async (context, _agentId, _stemcell, _properties, networks) => {
+      const ip = Object.values(networks)[0]?.ip ?? '';
+      const cid = await cidOf('create_vm', { ...tokenOf(context), address: ip });
+      const answered = ip === '' ? textOf(await call('address', { cid })) : ip;
+      const named = Object.entries(networks).map(
+        ([name, spec]) => [name, { ...spec, ip: answered }] as const,
+      );
+      return { cid, networks: Object.fromEntries(named) };
+    },
     deleteVm: (_context, cid) => done('delete_vm', { cid }),
     hasVm: async (_context, cid) => (await call('has_vm', { cid })) === true,
     rebootVm: unused,

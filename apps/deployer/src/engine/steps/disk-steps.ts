@@ -87,12 +87,23 @@ export async function promoteDisk(run: DeployRun, reference: DiskReference): Pro
   const cid = run.diskCid(reference);
   const previous = run.currentDiskCid;
   const roles = { ...run.state.own.disk_roles };
+  const keptUntil = { ...run.state.own.kept_until };
   delete roles[cid];
-  if (previous !== undefined && previous !== cid) roles[previous] = 'retired';
+  if (previous !== undefined && previous !== cid) {
+    roles[previous] = 'retired';
+    keptUntil[previous] = new Date(Date.now() + run.limits.oldDiskMs).toISOString();
+  }
   await run.store.update({
     current_disk_id: run.diskRecord(cid).id,
-    own: { disk_roles: roles, vm: { ...run.vm, mounted_disk: cid } },
+    own: { disk_roles: roles, kept_until: keptUntil, vm: { ...run.vm, mounted_disk: cid } },
   });
+  if (previous !== undefined && previous !== cid && run.limits.oldDiskMs > 0) {
+    const { size } = run.diskRecord(previous);
+    run.events.message(
+      `Disk '${previous}' of ${size} MiB is kept until ${keptUntil[previous] ?? ''}; a deploy after that deletes it (limits.old_disk of the manifest).`,
+      { details: { disk: previous, size_mib: size, kept_until: keptUntil[previous] ?? '' } },
+    );
+  }
 }
 
 export async function detachDisk(run: DeployRun, diskCid: string, stage: StageScope): Promise<void> {
@@ -138,11 +149,13 @@ export async function deleteDisk(
     });
     const record = run.diskRecord(diskCid);
     const roles = { ...run.state.own.disk_roles };
+    const keptUntil = { ...run.state.own.kept_until };
     delete roles[diskCid];
+    delete keptUntil[diskCid];
     await run.store.update({
       disks: (run.state.disks ?? []).filter((disk) => disk.cid !== diskCid),
       ...(run.state.current_disk_id === record.id ? { current_disk_id: '' } : {}),
-      own: { disk_roles: roles },
+      own: { disk_roles: roles, kept_until: keptUntil },
     });
   });
 }

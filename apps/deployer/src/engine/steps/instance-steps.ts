@@ -5,7 +5,7 @@ import { messageChain } from '@microbosh/errors';
 import { randomUUID } from 'node:crypto';
 import { InstanceNotRunning, ServiceNotReady } from '../../errors.ts';
 import type { StageScope, StepScope } from '../../events/event-bus.ts';
-import type { AgentSession, CompiledPackageRef } from '../../ports/agent.ts';
+import type { AgentSession, ByteProgress, CompiledPackageRef } from '../../ports/agent.ts';
 import type { InstancePackage } from '../../ports/instance-content.ts';
 import type { DeployRun } from '../deploy-run.ts';
 import { isGone } from '../effects.ts';
@@ -29,22 +29,67 @@ export async function prepareInstance(
       await agent.getState(run.uninterrupted);
     });
   }
-  const rendered = await stage.step('Rendering job templates', async () => {
+  const rendered = await stage.step('Rendering job templates', async (step) => {
     const templates = await inputs.content.render(run.vm.address);
-    const archive = await agent.uploadBlob(templates.archivePath, run.uninterrupted);
+    const archive = await agent.uploadBlob(templates.archivePath, run.uninterrupted, bytesOf(step));
     return { archive, jobs: templates.jobs };
   });
-  const done = new Map<string, CompiledPackageRef>();
-  for (const pkg of inputs.content.packages) {
-    run.effects.throwIfCancelled();
-    done.set(pkg.name, await preparePackage(run, agent, pkg, done, stage));
-  }
+  const packages = await preparePackages(run, agent, stage);
   run.prepared = buildApplySpec(inputs.model, {
     networks: inputs.model.networks,
     templates: rendered.jobs,
-    packages: Object.fromEntries(done),
+    packages,
     renderedTemplates: rendered.archive,
   });
+}
+
+/** One package is sent while another is compiled. */
+const packagesAtOnce = 2;
+
+/** Each as soon as its dependencies are there, in the order of the list where there is a choice. */
+async function preparePackages(
+  run: DeployRun,
+  agent: AgentSession,
+  stage: StageScope,
+): Promise<Record<string, CompiledPackageRef>> {
+  const done = new Map<string, CompiledPackageRef>();
+  const waiting = [...run.inputs.content.packages];
+  const running = new Map<string, Promise<void>>();
+  let failure: { readonly error: unknown } | undefined;
+  while (waiting.length > 0 || running.size > 0) {
+    if (failure === undefined && run.signal.aborted) waiting.length = 0;
+    while (failure === undefined && running.size < packagesAtOnce) {
+      const next = waiting.findIndex((pkg) => pkg.dependencies.every((name) => done.has(name)));
+      const [pkg] = next < 0 ? [] : waiting.splice(next, 1);
+      if (pkg === undefined) break;
+      const one = async () => {
+        try {
+          done.set(pkg.name, await preparePackage(run, agent, pkg, done, stage));
+        } catch (error) {
+          failure ??= { error };
+        } finally {
+          running.delete(pkg.name);
+        }
+      };
+      running.set(pkg.name, one());
+    }
+    if (running.size === 0) break;
+    await Promise.race(running.values());
+  }
+  if (failure !== undefined) throw failure.error;
+  run.effects.throwIfCancelled();
+  const [stuck] = waiting;
+  if (stuck !== undefined) throw new Error(`package '${stuck.name}' needs one that is not in the deployment`);
+  return Object.fromEntries(
+    run.inputs.content.packages.flatMap(({ name }) => {
+      const ref = done.get(name);
+      return ref === undefined ? [] : [[name, ref]];
+    }),
+  );
+}
+
+function bytesOf(step: StepScope): ByteProgress {
+  return (done, total) => step.progress({ done, unit: 'bytes', ...(total === undefined ? {} : { total }) });
 }
 
 async function preparePackage(
@@ -65,12 +110,12 @@ async function preparePackage(
     if (ready !== undefined) {
       step.skip('Package already compiled');
       step.progress({ message: 'uploading' });
-      const blob = await agent.uploadBlob(ready.path, run.uninterrupted);
+      const blob = await agent.uploadBlob(ready.path, run.uninterrupted, bytesOf(step));
       return remember(run, pkg, { ...named, ...blob });
     }
     step.progress({ message: 'uploading' });
     const source = await pkg.archive();
-    const blob = await agent.uploadBlob(source.path, run.uninterrupted);
+    const blob = await agent.uploadBlob(source.path, run.uninterrupted, bytesOf(step));
     step.progress({ message: 'compiling' });
     const dependencies = Object.fromEntries(pkg.dependencies.map((name) => [name, dependency(done, name)]));
     const compiled = await agent.compilePackage(
@@ -97,7 +142,7 @@ async function remember(
   ref: CompiledPackageRef,
 ): Promise<CompiledPackageRef> {
   const { blobstore_id, sha1 } = ref;
-  await run.updateVm({ packages: { ...run.vm.packages, [pkg.key]: { blobstore_id, sha1 } } });
+  await run.updateVm((vm) => ({ packages: { ...vm.packages, [pkg.key]: { blobstore_id, sha1 } } }));
   return ref;
 }
 
@@ -147,6 +192,14 @@ export async function postStart(run: DeployRun, stage: StageScope): Promise<void
   const agent = await run.agent();
   await stage.step(`Running the post-start scripts '${run.group}/0'`, () =>
     agent.runScript('post-start', run.uninterrupted),
+  );
+}
+
+/** For those who rely on the whole of it: after every check. */
+export async function postDeploy(run: DeployRun, stage: StageScope): Promise<void> {
+  const agent = await run.agent();
+  await stage.step(`Running the post-deploy scripts '${run.group}/0'`, () =>
+    agent.runScript('post-deploy', run.uninterrupted),
   );
 }
 
@@ -225,7 +278,7 @@ export async function deleteStemcell(
   run: DeployRun,
   stemcellCid: string,
   wording: 'stemcell' | 'unused stemcell',
-  scope: StageScope,
+  scope: Pick<StageScope, 'step'>,
 ): Promise<void> {
   if (stemcellCid === '') throw new Error('a stemcell without CID is never deleted');
   const adopted = run.state.own.adopted_stemcells ?? [];

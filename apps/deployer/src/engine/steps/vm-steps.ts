@@ -2,8 +2,12 @@ import type { CreatedVm } from '@microbosh/cpi';
 import { randomUUID } from 'node:crypto';
 import { buildVmMetadata } from '@microbosh/spec';
 import type { DeploymentModel } from '@microbosh/spec';
+import { addressOf, endpointAt, isUnknownAddress } from '../../access/agent-access.ts';
 import { digestOf, plainJson } from '../../state/state-document.ts';
+import { AgentNotReady } from '../../errors.ts';
 import type { StageScope, StepScope } from '../../events/event-bus.ts';
+import type { AgentSession } from '../../ports/agent.ts';
+import type { PreviousVm } from '../../state/environment-state.ts';
 import type { DeployRun } from '../deploy-run.ts';
 import { isGone, isNotImplemented, recordStemcell, recordVm } from '../effects.ts';
 import { waitForAgent } from '../wait-for-agent.ts';
@@ -35,9 +39,12 @@ export async function createStemcell(run: DeployRun, step: StepScope): Promise<v
 }
 
 export async function stopInstance(run: DeployRun, stage: StageScope): Promise<void> {
-  const agent = await run.agent();
-  const instance = `${run.group}/0`;
   await run.store.update({ own: { applied: undefined } });
+  await stopJobs(run, await run.agent(), stage);
+}
+
+export async function stopJobs(run: DeployRun, agent: AgentSession, stage: StageScope): Promise<void> {
+  const instance = `${run.group}/0`;
   await stage.step(`Running the pre-stop scripts '${instance}'`, () =>
     agent.runScript('pre-stop', run.uninterrupted),
   );
@@ -58,7 +65,7 @@ export async function unmountDisks(run: DeployRun, stage: StageScope): Promise<v
   }
 }
 
-/** Of the current VM or of a leftover one. */
+/** Of the current VM, the previous one or a leftover one. */
 export async function deleteVm(run: DeployRun, vmCid: string, step: StepScope): Promise<void> {
   if (vmCid === '') throw new Error('a VM without CID is never deleted');
   await run.effects.change('delete_vm', { vm_cid: vmCid }, async (context) => {
@@ -73,11 +80,17 @@ export async function deleteVm(run: DeployRun, vmCid: string, step: StepScope): 
   await run.store.update(
     run.state.current_vm_cid === vmCid
       ? { current_vm_cid: '', own: { vm: undefined, applied: undefined, leftover_vms: leftovers } }
-      : { own: { leftover_vms: leftovers } },
+      : {
+          own: {
+            leftover_vms: leftovers,
+            ...(run.state.own.previous?.vm.cid === vmCid ? { previous: undefined } : {}),
+          },
+        },
   );
 }
 
-export async function createVm(run: DeployRun, stage: StageScope): Promise<void> {
+/** `besides`: the VM that serves stays, to go back to. */
+export async function createVm(run: DeployRun, stage: StageScope, besides: boolean): Promise<void> {
   const { inputs } = run;
   const stemcell = wantedStemcell(run);
   await stage.step(`Creating VM for instance '${run.group}/0' from stemcell '${stemcell.cid}'`, async () => {
@@ -89,8 +102,10 @@ export async function createVm(run: DeployRun, stage: StageScope): Promise<void>
       networks: inputs.model.networks,
       stemcell: stemcell.cid,
     });
+    const previous = besides ? servingVm(run) : undefined;
     // Known before the VM is: an agent that is up cannot be reached without it.
-    await run.store.update({ own: { endpoint: inputs.endpoint, applied: undefined } });
+    if (previous === undefined)
+      await run.store.update({ own: { endpoint: inputs.endpoint, applied: undefined } });
     await run.effects.create<CreatedVm>(
       'vm',
       args,
@@ -104,9 +119,36 @@ export async function createVm(run: DeployRun, stage: StageScope): Promise<void>
           (run.state.disks ?? []).map((disk) => disk.cid),
           inputs.env,
         ),
-      ({ cid, networks }) => recordVm(cid, args, networks === undefined ? undefined : plainJson(networks)),
+      ({ cid, networks }) => {
+        const { own, ...rest } = recordVm(
+          cid,
+          args,
+          networks === undefined ? undefined : plainJson(networks),
+        );
+        const address = inputs.address === '' ? addressOf(networks) : inputs.address;
+        return {
+          ...rest,
+          own: {
+            ...own,
+            ...(own?.vm === undefined ? {} : { vm: { ...own.vm, address } }),
+            endpoint: endpointAt(inputs.endpoint, address),
+            applied: undefined,
+            ...(previous === undefined ? {} : { previous }),
+          },
+        };
+      },
     );
   });
+}
+
+function servingVm(run: DeployRun): PreviousVm {
+  const { endpoint } = run.state.own;
+  return {
+    vm: run.vm,
+    stemcell_id: run.state.current_stemcell_id,
+    released: false,
+    ...(endpoint === undefined ? {} : { endpoint }),
+  };
 }
 
 /** Part of making a VM in the original's output: no line of its own. */
@@ -137,7 +179,14 @@ export async function waitForVm(run: DeployRun, stage: StageScope): Promise<void
   const name = ready
     ? `Waiting for the agent on VM '${cid}'`
     : `Waiting for the agent on VM '${cid}' to be ready`;
+  await run.openTunnel();
   await stage.step(name, async (step) => {
+    if (isUnknownAddress(run.state.own.endpoint)) {
+      throw new AgentNotReady(`The CPI does not say which address VM '${cid}' has`, {
+        details: { vmCid: cid },
+        advice: 'Give the instance a static IP, or cloud_provider.mbus with the address.',
+      });
+    }
     try {
       await waitForAgent(run, await run.agent(), ready ? run.limits.knownAgentMs : run.limits.agentMs, step);
     } catch (error) {
