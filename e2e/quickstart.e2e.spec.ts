@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -131,6 +132,27 @@ describe('quickstart on a machine that lacks something', () => {
 
     expect(result.exitCode).toBe(1);
     expect(result.stderr).toContain('./quickstart --no-vm');
+  });
+
+  it('refuses a subnet that the machine already routes, before it installs anything', async () => {
+    // In a network of its own, so that nobody else's route changes.
+    const script =
+      'ip link add taken type bridge && ip address add 10.245.77.9/25 dev taken && ip link set taken up';
+    const copy = await mkdtemp(join(tmpdir(), 'microbosh-routed-'));
+    try {
+      await succeed(['git', '-c', 'safe.directory=*', 'clone', '-q', root, join(copy, 'microbosh')]);
+      const result = await run(
+        ['unshare', '--net', 'sh', '-c', `${script} && exec "$1"`, 'sh', join(copy, 'microbosh/quickstart')],
+        { env: { HOME: copy }, timeoutMs: 20_000 },
+      );
+
+      expect(result.exitCode).toBe(1);
+      expect(result.stderr).toMatch(/already routes the example's subnet \(10\.245\.77\.0\/25 dev taken/);
+      expect(result.stderr).toContain('manifest.yml');
+      expect(existsSync(join(copy, 'microbosh/node_modules/.bin'))).toBe(false);
+    } finally {
+      await rm(copy, { recursive: true, force: true });
+    }
   });
 
   it('refuses an argument that it does not know', async () => {

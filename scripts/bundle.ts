@@ -11,13 +11,27 @@ import { chmod, mkdir, mkdtemp, rename, rm, writeFile, copyFile, readFile } from
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NodeCommandRunner } from '@microbosh/host';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 
 const root = dirname(import.meta.dirname);
 const runner = new NodeCommandRunner();
 
 /** Packages that bundle conditionally needed native code, or that the programs only use when installed. */
 const external = ['pg-native', 'cpu-features'];
+
+/**
+ * `import … from 'node:http'` in an ES module reads every export of it, which loads what its lazy ones stand for: fetch,
+ * WebCrypto, … Taken as objects they stay away until they are used: 3 MiB less for each program.
+ */
+const lazyBuiltins: Plugin = {
+  name: 'lazy-builtins',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^node:/ }, ({ path }) => ({ path, namespace: 'builtin' }));
+    onLoad({ filter: /./, namespace: 'builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(path)});`,
+    }));
+  },
+};
 
 async function bundle(entry: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
@@ -31,6 +45,10 @@ async function bundle(entry: string, target: string): Promise<void> {
     legalComments: 'none',
     logLevel: 'warning',
     external,
+    plugins: [lazyBuiltins],
+    // The text stays in memory while the program runs. Names are kept: they stand in stack traces.
+    minifyWhitespace: true,
+    minifySyntax: true,
     // CommonJS dependencies call require(); an ES module has none of its own.
     banner: {
       js: "import{createRequire as __createRequire}from'node:module';import{fileURLToPath as __f}from'node:url';import{dirname as __d}from'node:path';const require=__createRequire(import.meta.url),__filename=__f(import.meta.url),__dirname=__d(__filename);",
@@ -46,11 +64,6 @@ async function lightStemcell(agentBundle: string, target: string): Promise<void>
     await mkdir(bin, { recursive: true });
     await copyFile(agentBundle, join(bin, 'microbosh-agent.mjs'));
     await chmod(join(bin, 'microbosh-agent.mjs'), 0o644);
-    await writeFile(
-      join(bin, 'microbosh-agent'),
-      '#!/bin/sh\nexport NODE_COMPILE_CACHE=/var/vcap/bosh/cache\nexec /var/vcap/bosh/bin/node /var/vcap/bosh/bin/microbosh-agent.mjs "$@"\n',
-    );
-    await chmod(join(bin, 'microbosh-agent'), 0o755);
     const reproducible = ['--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner'];
     await runner.run([
       'tar',

@@ -9,6 +9,11 @@ import type { Log } from './ports/log.ts';
 
 const version = '0.1.0';
 
+// For this process, not for what it starts: where its compiled code is kept, and how little memory it may hold.
+for (const name of Object.keys(process.env)) {
+  if (name === 'NODE_COMPILE_CACHE' || name.startsWith('MALLOC_')) Reflect.deleteProperty(process.env, name);
+}
+
 async function createMachine(line: CommandLine, log: Log): Promise<AgentHost> {
   if (line.platform === 'dummy') return (await import('./dummy-host.ts')).createDummyHost(line.baseDir);
   const text = line.configPath === undefined ? '{}' : await readFile(line.configPath, 'utf8');

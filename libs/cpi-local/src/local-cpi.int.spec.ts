@@ -219,6 +219,37 @@ describe('a local VM', () => {
     for (const bit of [16n, 17n, 22n, 25n, 34n]) expect((bounding >> bit) & 1n).toBe(0n);
   });
 
+  it('sees neither keys and memory of the machine nor its control groups, and writes to no knob of it', async () => {
+    const root = join(directory, 'masked');
+    const cpi = createLocalCpi(configOf('masked'));
+    const made = await vmWithDisk(cpi, networksOf(35));
+
+    const look = await runInVm(
+      root,
+      made.vm,
+      [
+        'for f in kcore keys kmsg sysrq-trigger timer_list; do [ ! -e /proc/$f ] || head -c 1 /proc/$f | wc -c; done | sort -u',
+        'ls -A /sys/firmware /sys/fs/cgroup | grep -v : | grep -c . || true',
+        'for f in /proc/sys/kernel/x /proc/irq/x /sys/x; do touch $f 2>/dev/null && echo wrote; done; echo none',
+        'ls -d /etc/ssh /root/.ssh /etc/ssl/private /home/*/.ssh 2>/dev/null | wc -l',
+      ].join('\n'),
+    );
+    const namespaces = await runner.run([
+      ...(['sh', '-c', 'for n in mnt pid net uts ipc cgroup; do readlink /proc/self/ns/$n; done'] as const),
+    ]);
+    const inside = await runInVm(
+      root,
+      made.vm,
+      'for n in mnt pid net uts ipc cgroup; do readlink /proc/1/ns/$n; done',
+    );
+    await removeAll(cpi, made);
+
+    expect(look.split('\n')).toEqual(['0', '0', 'none', '0']);
+    const outside = new Set(namespaces.stdout.trim().split('\n'));
+    expect(inside.split('\n')).toHaveLength(6);
+    for (const namespace of inside.split('\n')) expect(outside).not.toContain(namespace);
+  });
+
   it('outlives the call that made it, and comes up again with its disks and data after reboot_vm', async () => {
     const root = join(directory, 'reboot');
     await writeFile(join(directory, 'reboot.json'), JSON.stringify(configOf('reboot')));

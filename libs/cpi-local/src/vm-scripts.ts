@@ -144,8 +144,12 @@ sync
 exit 0
 `;
 
-/** Starts the agent of the light stemcell; a stemcell may bring its own. */
+/**
+ * Starts the agent of the light stemcell; a stemcell may bring its own. Its heap is kept small, and what malloc gets back
+ * returns to the machine. The agent takes these variables out of its environment.
+ */
 export const agentWrapper = String.raw`#!/bin/sh
 export NODE_COMPILE_CACHE=/var/vcap/bosh/cache
-exec /var/vcap/bosh/bin/node /var/vcap/bosh/bin/microbosh-agent.mjs "$@"
+export MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_MMAP_THRESHOLD_=131072
+exec /var/vcap/bosh/bin/node --max-semi-space-size=1 --optimize-for-size /var/vcap/bosh/bin/microbosh-agent.mjs "$@"
 `;
