@@ -24,8 +24,7 @@ export async function unpackTar(
   const archive = basename(source.name);
   const links = new Set<string>();
   const files = new Set<string>();
-  for await (const entry of readArchive(source, options)) {
-    refuseBelowLink(archive, entry.path, links);
+  const unpackEntry = async (entry: ArchiveEntry): Promise<void> => {
     const target = join(directory, entry.path);
     await mkdir(entry.kind === 'directory' ? target : dirname(target), { recursive: true, mode: 0o755 });
     switch (entry.kind) {
@@ -53,9 +52,22 @@ export async function unpackTar(
         files.add(entry.path);
         break;
     }
+  };
+  for await (const entry of readArchive(source, options)) {
+    refuseBelowLink(archive, entry.path, links);
+    try {
+      await unpackEntry(entry);
+    } catch (error) {
+      if (impossible.has(errorCode(error) ?? ''))
+        throw unsafe(archive, entry.path, `cannot be put where it says (${errorCode(error)})`);
+      throw error;
+    }
   }
   return [...files];
 }
+
+/** What the file system says when entries of one archive contradict each other, or have names that nothing can have. */
+const impossible = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ELOOP', 'ENAMETOOLONG', 'ERR_INVALID_ARG_VALUE']);
 
 function refuseBelowLink(archive: string, path: string, links: ReadonlySet<string>): void {
   for (let parent = path; parent !== '.'; parent = dirname(parent))

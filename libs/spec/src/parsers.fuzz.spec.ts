@@ -14,6 +14,9 @@ import { readStaticVariables, splitAssignment } from './variables/variable-sourc
 import { emitYaml } from './yaml/emit-yaml.ts';
 import { parseYaml } from './yaml/parse-yaml.ts';
 
+/** `npm run fuzz` makes many more. */
+const effort = Number(process.env['FUZZ'] ?? 1);
+
 /** Every parser answers any input with a result or an error for the operator, and never with a defect. */
 function expectNoDefect(action: () => unknown): void {
   try {
@@ -58,7 +61,7 @@ describe('fuzzing', () => {
           expect(error).toBeInstanceOf(PathSyntaxError);
         }
       }),
-      { numRuns: 2000 },
+      { numRuns: 2000 * effort },
     );
   });
 
@@ -88,7 +91,7 @@ describe('fuzzing', () => {
           emitYaml(applyOpsFile(parseYaml('a: [1, {name: x}]', { file: 'm' }), parseOpsFile(ops, 'o.yml'))),
         );
       }),
-      { numRuns: 1000 },
+      { numRuns: 1000 * effort },
     );
   });
 
@@ -129,7 +132,7 @@ describe('fuzzing', () => {
           }
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: 1000 * effort },
     );
   });
 
@@ -141,7 +144,7 @@ describe('fuzzing', () => {
         expectNoDefect(() => readStaticVariables({ files: [{ file: 'v.yml', text: file }], assignments }));
         expectNoDefect(() => splitAssignment(file, 'path'));
       }),
-      { numRuns: 1000 },
+      { numRuns: 1000 * effort },
     );
   });
 
@@ -171,7 +174,7 @@ describe('fuzzing', () => {
       fc.property(text, (manifest) => {
         expectNoDefect(() => translateMicroManifest(parseMicroManifest(manifest, 'm'), options));
       }),
-      { numRuns: 1000 },
+      { numRuns: 1000 * effort },
     );
   });
 
@@ -199,7 +202,7 @@ describe('fuzzing', () => {
           if (row !== undefined) convertLegacyDeployment(row, () => 'id');
         });
       }),
-      { numRuns: 1000 },
+      { numRuns: 1000 * effort },
     );
   });
 });
