@@ -1,8 +1,8 @@
 /**
- * Builds what is shipped into a VM or a release: one file per program, without node_modules.
+ * Builds what is shipped into a VM or a release: programs without node_modules.
  *
  *   dist/agent/microbosh-agent.mjs            the agent
- *   dist/registry/microbosh-registry.mjs      the registry
+ *   dist/registry/program/                    the registry: microbosh-registry.mjs, and parts that it loads when it needs them
  *   dist/cpi/{local,qemu,openstack,aws}-cpi.mjs  our CPIs as executables
  *   dist/stemcells/local-host-rootfs.tgz      light stemcell of the local provider
  */
@@ -11,7 +11,7 @@ import { chmod, mkdir, mkdtemp, rename, rm, writeFile, copyFile, readFile } from
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NodeCommandRunner } from '@microbosh/host';
-import { build, type Plugin } from 'esbuild';
+import { build, type BuildOptions, type Plugin } from 'esbuild';
 
 const root = dirname(import.meta.dirname);
 const runner = new NodeCommandRunner();
@@ -33,26 +33,51 @@ const lazyBuiltins: Plugin = {
   },
 };
 
+/** Fastify asks for these when a route declares a schema, or nobody gives it others: the registry's `app.ts` does. */
+const noSchemaCompilers: Plugin = {
+  name: 'no-schema-compilers',
+  setup(plugged) {
+    const compilers = /^@fastify\/(ajv-compiler|fast-json-stringify-compiler)$/;
+    plugged.onResolve({ filter: compilers }, ({ path }) => ({ path, namespace: 'absent' }));
+    plugged.onLoad({ filter: /./, namespace: 'absent' }, ({ path }) => ({
+      contents: `module.exports = () => { throw new Error('${path} is not part of this program'); };`,
+    }));
+  },
+};
+
+const common: BuildOptions = {
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node26',
+  legalComments: 'none',
+  logLevel: 'warning',
+  external,
+  plugins: [lazyBuiltins],
+  // The text stays in memory while the program runs. Names are kept: they stand in stack traces.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  // CommonJS dependencies call require(); an ES module has none of its own.
+  banner: {
+    js: "import{createRequire as __createRequire}from'node:module';import{fileURLToPath as __f}from'node:url';import{dirname as __d}from'node:path';const require=__createRequire(import.meta.url),__filename=__f(import.meta.url),__dirname=__d(__filename);",
+  },
+};
+
 async function bundle(entry: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
+  await build({ ...common, entryPoints: [join(root, entry)], outfile: target });
+}
+
+/** One file for the start, others for what is imported later: most of a start is reading and compiling. */
+async function bundleInParts(entry: string, name: string, folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
   await build({
-    entryPoints: [join(root, entry)],
-    outfile: target,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node26',
-    legalComments: 'none',
-    logLevel: 'warning',
-    external,
-    plugins: [lazyBuiltins],
-    // The text stays in memory while the program runs. Names are kept: they stand in stack traces.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    // CommonJS dependencies call require(); an ES module has none of its own.
-    banner: {
-      js: "import{createRequire as __createRequire}from'node:module';import{fileURLToPath as __f}from'node:url';import{dirname as __d}from'node:path';const require=__createRequire(import.meta.url),__filename=__f(import.meta.url),__dirname=__d(__filename);",
-    },
+    ...common,
+    plugins: [lazyBuiltins, noSchemaCompilers],
+    entryPoints: { [name]: join(root, entry) },
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    splitting: true,
   });
 }
 
@@ -101,7 +126,7 @@ async function lightStemcell(agentBundle: string, target: string): Promise<void>
 
 await Promise.all([
   bundle('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.mjs')),
-  bundle('apps/registry/src/main.ts', join(root, 'dist/registry/microbosh-registry.mjs')),
+  bundleInParts('apps/registry/src/main.ts', 'microbosh-registry', join(root, 'dist/registry/program')),
   ...['local', 'qemu', 'openstack', 'aws'].map((name) =>
     bundle(`libs/cpi-${name}/src/main.ts`, join(root, `dist/cpi/${name}-cpi.mjs`)),
   ),

@@ -3,7 +3,6 @@ import { isOperationalError, messageOf } from '@microbosh/errors';
 import type { Streams } from '../cli.ts';
 import { composeServer, readTls } from '../compose.ts';
 import type { RegistryConfig } from '../config/config.ts';
-import { printConfig } from '../config/print.ts';
 import { openLogs } from '../logging.ts';
 import type { Logs } from '../logging.ts';
 import type { RegistryServer } from '@microbosh/registry-server';
@@ -13,8 +12,10 @@ export async function run(streams: Streams, options: Readonly<Record<string, unk
   const { config, document, warnings } = await configOf(options);
   if (options['checkConfig'] === true || options['printConfig'] === true) {
     for (const warning of warnings) streams.stderr.write(`warning: ${warning}\n`);
-    if (options['printConfig'] === true) streams.stdout.write(printConfig(document));
-    else streams.stdout.write('the configuration is good\n');
+    if (options['printConfig'] === true) {
+      const { printConfig } = await import('../config/print.ts');
+      streams.stdout.write(printConfig(document));
+    } else streams.stdout.write('the configuration is good\n');
     return 0;
   }
   const logs = openLogs(config);

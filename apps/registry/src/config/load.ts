@@ -6,7 +6,7 @@ import type { Json, JsonObject } from '@microbosh/errors';
 import { errorCode, isJsonObject, isOperationalError, messageOf } from '@microbosh/errors';
 import { DEFAULT_LIMITS, TrustedProxies, isReadToken, parsePasswordHash } from '@microbosh/registry-server';
 import type { AdminCredential } from '@microbosh/registry-server';
-import { parseYaml, toJson } from '@microbosh/spec';
+import { parseYaml, toJson } from '@microbosh/spec/documents';
 import type { CloudConfig, EncryptionConfig, ListenerConfig, RegistryConfig } from './config.ts';
 import { isSchema, propertiesOf } from './print.ts';
 import { ConfigDocument } from './schema.ts';

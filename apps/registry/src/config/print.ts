@@ -1,7 +1,7 @@
 import type { TSchema } from 'typebox';
 import { isJsonObject } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
-import { emitYaml, fromJson } from '@microbosh/spec';
+import { emitYaml, fromJson } from '@microbosh/spec/documents';
 import { ConfigDocument } from './schema.ts';
 
 const SECRET = /^(password|password_hash|api_key|secret_access_key)$/;

@@ -60,6 +60,12 @@ export function toToken(row: Row): TokenRow {
   };
 }
 
+/** Of a token joined with the settings of its instance. */
+export function toTokenRead(row: Row): { readonly token: TokenRow; readonly settings?: SealedSettings } {
+  const token = toToken({ ...row, created_at: row['token_created_at'] });
+  return row['etag'] === null ? { token } : { token, settings: toSettings(row) };
+}
+
 export function toLease(row: Row): LeaseRow {
   return {
     instanceId: text(row, 'instance_id'),

@@ -13,7 +13,6 @@ export class Metrics {
 
   constructor(openConnections: () => number) {
     const registers = [this.#prometheus];
-    collectDefaultMetrics({ register: this.#prometheus });
     this.requests = new Counter({
       name: 'microbosh_registry_requests_total',
       help: 'Answered requests.',
@@ -52,6 +51,11 @@ export class Metrics {
         this.set(openConnections());
       },
     });
+  }
+
+  /** Of the process itself. Their first reading is slow, so it waits until the service answers. */
+  watchProcess(): void {
+    collectDefaultMetrics({ register: this.#prometheus });
   }
 
   countDenied(reason: DenialReason): void {

@@ -27,6 +27,7 @@ import {
   toSettings,
   toSummary,
   toToken,
+  toTokenRead,
 } from '../rows.ts';
 import type { Row } from '../rows.ts';
 import { POSTGRES_MIGRATIONS } from './postgres-schema.ts';
@@ -152,9 +153,7 @@ export class PostgresStore implements RegistryStore {
        WHERE t.token_hash = $1 AND t.instance_id = $2`,
       [tokenHash, instanceId],
     );
-    if (!row) return {};
-    const token = toToken({ ...row, created_at: row['token_created_at'] });
-    return { token, ...(row['etag'] === null ? {} : { settings: toSettings(row) }) };
+    return row ? toTokenRead(row) : {};
   }
 
   async write(write: SettingsWrite): Promise<WriteOutcome> {

@@ -33,6 +33,7 @@ import {
   toSettings,
   toSummary,
   toToken,
+  toTokenRead,
 } from '../rows.ts';
 import type { Row } from '../rows.ts';
 
@@ -113,14 +114,15 @@ export class SqliteStore implements RegistryStore {
     tokenHash: string,
   ): Promise<{ readonly token?: TokenRow; readonly settings?: SealedSettings }> {
     return this.#reading(() => {
-      const token = this.#get(
-        `SELECT ${TOKEN_COLUMNS} FROM microbosh_tokens WHERE token_hash = ? AND instance_id = ?`,
+      const row = this.#get(
+        `SELECT t.token_hash, t.token_id, t.instance_id, t.created_at AS token_created_at, t.expires_at, t.max_reads,
+           t.confirmed_reads, s.sealed, s.key_id, s.etag, s.size_bytes, s.created_at, s.updated_at, s.updated_by
+         FROM microbosh_tokens t LEFT JOIN microbosh_settings s ON s.instance_id = t.instance_id
+         WHERE t.token_hash = ? AND t.instance_id = ?`,
         tokenHash,
         instanceId,
       );
-      if (!token) return {};
-      const settings = this.#readSettings(instanceId);
-      return { token: toToken(token), ...(settings ? { settings } : {}) };
+      return row ? toTokenRead(row) : {};
     });
   }
 
