@@ -5,7 +5,7 @@
  *
  * --running: a lab that is up already, by the file of settings that `up` wrote; it is left up. Otherwise the lab is started
  * and stopped. Without --stemcell only the contract is run. Build the stemcell before:
- *   npm run bundle && packaging/agent/build && packaging/releases/microbosh-registry/build
+ *   npm run bundle && packaging/agent/build && packaging/releases/microbosh-registry/build --with-runtime
  *   bin/microbosh build-stemcell --iaas openstack --no-compilers --out DIR
  */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

@@ -43,6 +43,8 @@ export async function createPort(
   options: {
     readonly securityGroups: readonly SecurityGroup[];
     readonly allowedAddressPairs: string | undefined;
+    /** The server's name may have been given before: an earlier try may have made the port. */
+    readonly mayExist: boolean;
     readonly signal: Signal;
   },
 ): Promise<Port> {
@@ -57,7 +59,7 @@ export async function createPort(
     });
     return ports.find((port) => port.network_id === netId);
   };
-  const mine = await find(signal);
+  const mine = options.mayExist ? await find(signal) : undefined;
   if (mine !== undefined) return mine;
   const body: Json = {
     port: {

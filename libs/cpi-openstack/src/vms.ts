@@ -476,7 +476,8 @@ export async function createVm(
     for (const network of prepared.plan.privateNetworks) {
       if (network.kind !== 'manual') continue;
       const allowedAddressPairs = network === prepared.plan.gateway ? prepared.addressPairs : undefined;
-      const options = { securityGroups: prepared.groups, allowedAddressPairs, signal };
+      const mayExist = context.token !== undefined;
+      const options = { securityGroups: prepared.groups, allowedAddressPairs, mayExist, signal };
       ports.set(network.name, await createPort(cloud, prepared.name, network, options));
     }
     const macs = new Map([...ports].map(([name, port]) => [name, port.mac_address]));
