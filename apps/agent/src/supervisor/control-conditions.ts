@@ -24,7 +24,8 @@ function parseCycles(reader: Reader): { readonly times: number; readonly within:
     reader.accept('within');
     within = reader.number();
   } else reader.accept('within');
-  if (!reader.accept('cycle', 'cycles')) reader.fail(`'${reader.next()}' stands where 'cycles' is expected`);
+  if (!reader.accept('cycle', 'cycles'))
+    reader.refuse((word) => `'${word}' stands where 'cycles' is expected`);
   if (times < 1 || within < times || within > 64) {
     throw new ControlFileInvalid(`${times} times within ${within} cycles cannot be`, line);
   }
@@ -57,11 +58,11 @@ function parseCondition(reader: Reader): ControlTest {
   if (/^\d+$/.test(reader.peek() ?? '')) {
     const count = reader.number();
     if (!reader.accept('restart', 'restarts'))
-      reader.fail(`'${reader.next()}' stands where 'restarts' is expected`);
-    if (!reader.accept('within')) reader.fail(`'${reader.next()}' stands where 'within' is expected`);
+      reader.refuse((word) => `'${word}' stands where 'restarts' is expected`);
+    if (!reader.accept('within')) reader.refuse((word) => `'${word}' stands where 'within' is expected`);
     const within = reader.number();
     if (!reader.accept('cycle', 'cycles'))
-      reader.fail(`'${reader.next()}' stands where 'cycles' is expected`);
+      reader.refuse((word) => `'${word}' stands where 'cycles' is expected`);
     return { kind: 'restarts', count, within };
   }
   const word = reader.peek() ?? '';
@@ -69,7 +70,7 @@ function parseCondition(reader: Reader): ControlTest {
   if (['permission', 'uid', 'gid', 'link', 'saturation', 'upload', 'download', 'fsflags'].includes(word)) {
     return unsupported(reader, from);
   }
-  return reader.fail(`'${reader.next()}' is not a condition`);
+  return reader.refuse((word) => `'${word}' is not a condition`);
 }
 
 /** A condition of monit's language that is not looked at here: read over, to the cycles or to `then`. */
@@ -107,7 +108,7 @@ function parseFailed(reader: Reader, from: number): ControlTest {
     return parseConnection(reader);
   if (['checksum', 'link', 'md5', 'sha1', 'address'].includes(reader.peek() ?? ''))
     return unsupported(reader, from);
-  return reader.fail(`'failed ${reader.next()}' is not a condition`);
+  return reader.refuse((word) => `'failed ${word}' is not a condition`);
 }
 
 function octal(reader: Reader): number {
@@ -242,7 +243,7 @@ function parseComparison(reader: Reader): Comparison {
   if (reader.accept('>=', 'ge')) return '>=';
   if (reader.accept('<=', 'le')) return '<=';
   if (reader.accept('=', '==', 'eq', 'equal')) return '==';
-  return reader.fail(`'${reader.next()}' stands where a comparison is expected`);
+  return reader.refuse((word) => `'${word}' stands where a comparison is expected`);
 }
 
 function seconds(reader: Reader): number {

@@ -66,7 +66,7 @@ export function parseControlFile(text: string): ControlFile {
         } else services.push(service);
       } else if (reader.accept('include')) includes.push(reader.next());
       else if (reader.accept('set')) skipSet(reader);
-      else reader.fail(`'${reader.peek() ?? reader.next()}' is not a statement`);
+      else reader.refuse((word) => `'${word}' is not a statement`);
     } catch (error) {
       flaws.push(flawOf(error));
       while (!reader.atEnd && !['check', 'set', 'include'].includes(reader.peek() ?? '')) reader.token();
@@ -186,7 +186,8 @@ function parseStatement(reader: Reader, draft: Draft): void {
     case 'onreboot':
       reader.token();
       if (reader.accept('nostart')) draft.mode = 'manual';
-      else if (!reader.accept('start', 'laststate')) reader.fail(`'onreboot ${reader.next()}' is not known`);
+      else if (!reader.accept('start', 'laststate'))
+        reader.refuse((word) => `'onreboot ${word}' is not known`);
       return;
     case 'every':
     case 'not':
@@ -203,7 +204,7 @@ function parseStatement(reader: Reader, draft: Draft): void {
       skipAlertOptions(reader);
       return;
     default:
-      reader.fail(`'${reader.next()}' is not a statement`);
+      reader.refuse((word) => `'${word}' is not a statement`);
   }
 }
 
@@ -211,7 +212,7 @@ function parseMode(reader: Reader): ControlService['mode'] {
   if (reader.accept('active')) return 'active';
   if (reader.accept('passive')) return 'passive';
   if (reader.accept('manual')) return 'manual';
-  return reader.fail(`'mode ${reader.next()}' is not known`);
+  return reader.refuse((word) => `'mode ${word}' is not known`);
 }
 
 function skipAlertOptions(reader: Reader): void {
@@ -227,7 +228,7 @@ function skipAlertOptions(reader: Reader): void {
 
 function parseEvery(reader: Reader): ControlSchedule {
   const negated = reader.accept('not');
-  if (!reader.accept('every')) reader.fail(`'not ${reader.next()}' is not a statement`);
+  if (!reader.accept('every')) reader.refuse((word) => `'not ${word}' is not a statement`);
   const token = reader.token();
   if (token.quoted) {
     if (token.text.trim().split(/\s+/).length !== 5) {
@@ -275,13 +276,13 @@ function parseRule(reader: Reader): ControlRule {
   const { line } = reader;
   reader.token();
   const { test, times, within } = parseTest(reader);
-  if (!reader.accept('then')) reader.fail(`'${reader.next()}' stands where 'then' is expected`);
+  if (!reader.accept('then')) reader.refuse((word) => `'${word}' stands where 'then' is expected`);
   const reaction = parseReaction(reader);
   let recovery: ControlReaction | undefined;
   if (reader.accept('else')) {
     if (reader.accept('if')) {
       if (!reader.accept('succeeded', 'recovered', 'passed', 'not')) {
-        reader.fail(`'else if ${reader.next()}' is not known`);
+        reader.refuse((word) => `'else if ${word}' is not known`);
       }
       while (!reader.accept('then')) reader.token();
     } else reader.accept('then');

@@ -12,7 +12,7 @@ const noise = new Set(
 );
 
 const pattern =
-  /(\n)|#[^\n]*|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(>=|<=|==|!=|[><=!,{}()])|([^\s"'#><=!,{}()]+)|[^\S\n]+/gy;
+  /(\n)|#[^\n]*|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(>=|<=|==|!=|[><=!,{}()])|(https?:\/\/[^\s"']+|[^\s"'#><=!,{}()]+)|[^\S\n]+/gy;
 
 export function tokenise(text: string): readonly Token[] {
   const tokens: Token[] = [];
@@ -91,6 +91,12 @@ export class Reader {
 
   fail(message: string): never {
     throw new ControlFileInvalid(message, this.line);
+  }
+
+  /** Takes a word, and says what is wrong with it. */
+  refuse(message: (word: string) => string): never {
+    const { text, line } = this.token();
+    throw new ControlFileInvalid(message(text), line);
   }
 
   token(): Token {

@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { readdir, readFile, stat, statfs } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { pipeline } from 'node:stream/promises';
+import { which } from '../platform/which.ts';
 import { cpuTimes } from '../vitals/vitals.ts';
 import { connectionWorks, socketWorks } from './connection-check.ts';
 import { compare, type ControlResource, type ControlService, type ControlTest } from './control-language.ts';
@@ -205,11 +206,14 @@ async function tried(tries: number, run: () => Promise<boolean>): Promise<boolea
   return false;
 }
 
+/** True also on a machine without `ping`: what cannot be known is no failure. */
 async function pings(host: string, count: number, timeoutMs: number): Promise<boolean> {
+  const program = await which('ping');
+  if (program === undefined) return true;
   const each = Math.max(1, Math.ceil(timeoutMs / 1_000));
   for (let attempt = 0; attempt < count; attempt += 1) {
     const { failure } = await runProgram({
-      argv: ['ping', '-n', '-q', '-c', '1', '-W', String(each), '--', host],
+      argv: [program, '-n', '-q', '-c', '1', '-W', String(each), '--', host],
       timeoutMs: timeoutMs + 2_000,
     });
     if (failure === undefined) return true;
