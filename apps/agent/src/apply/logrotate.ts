@@ -25,9 +25,13 @@ export async function writeLogrotate(
   if (await present(setup)) await runner.run([setup], { timeoutMs: 60_000 }).catch(() => undefined);
 }
 
-/** @example logrotateFile('/var/vcap/data/sys/log', '').includes('size=50M') */
+/**
+ * `su`: without it logrotate leaves alone what lies in directories that the group of the jobs can write to, which is all of it.
+ *
+ * @example logrotateFile('/var/vcap/data/sys/log', '').includes('size=50M')
+ */
 export function logrotateFile(logs: string, maxSize: string): string {
   const globs = ['', '*/', '*/*/'].flatMap((level) => [`${logs}/${level}*.log`, `${logs}/${level}.*.log`]);
   const size = maxSize === '' ? '50M' : maxSize;
-  return `# Written by the agent\n${globs.join(' ')} {\n  missingok\n  rotate 7\n  compress\n  copytruncate\n  size=${size}\n}\n`;
+  return `# Written by the agent\n${globs.join(' ')} {\n  su root root\n  missingok\n  rotate 7\n  compress\n  copytruncate\n  size=${size}\n}\n`;
 }

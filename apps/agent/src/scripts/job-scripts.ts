@@ -30,6 +30,8 @@ export interface ScriptRun {
   readonly logs?: { readonly dir: string; readonly name: string };
   /** Output kept in memory per stream; default none. */
   readonly keepBytes?: number;
+  /** Default six hours. */
+  readonly timeLimitMs?: number;
 }
 
 /** Runs a job's script in its own process group, with lower priority; TERM, 10 s, KILL when it is cancelled. */
@@ -52,7 +54,7 @@ export async function runScript(run: ScriptRun): Promise<ScriptResult> {
         if (files) writeSync(files[stream].fd, chunk);
       });
     }
-    const [exitCode, signal] = await ended(child, run.signal);
+    const [exitCode, signal] = await ended(child, run.timeLimitMs ?? timeLimitMs, run.signal);
     child.stdout?.destroy();
     child.stderr?.destroy();
     return { exitCode, signal, stdout: keep.stdout.toString(), stderr: keep.stderr.toString() };
@@ -64,11 +66,12 @@ export async function runScript(run: ScriptRun): Promise<ScriptResult> {
 
 async function ended(
   child: ChildProcess,
+  limitMs: number,
   cancel: AbortSignal | undefined,
 ): Promise<[number | null, NodeJS.Signals | null]> {
   if (child.pid !== undefined) lowerPriority(child.pid);
   const stop = () => void terminateGroup(child.pid);
-  const timer = setTimeout(stop, timeLimitMs);
+  const timer = setTimeout(stop, limitMs);
   cancel?.addEventListener('abort', stop, { once: true });
   try {
     return await new Promise((resolve, reject) => {
