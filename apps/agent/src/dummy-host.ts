@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { AgentSettings } from '@microbosh/spec';
 import { ActionError } from './errors.ts';
 import type { AgentHost } from './ports/host.ts';
+import { mergeUpdate, type UpdateSettings } from './settings/update-settings.ts';
 
 /** What the dummy machine was asked to do. */
 export type HostEffect = readonly [operation: string, ...args: string[]];
@@ -13,8 +14,10 @@ export type HostEffect = readonly [operation: string, ...args: string[]];
  */
 export function createDummyHost(baseDir: string, effects: HostEffect[] = []): AgentHost {
   let settings: AgentSettings | undefined;
+  let update: UpdateSettings = {};
   const hints = new Map<string, string>();
-  const mounted = new Set<string>();
+  const mounted: string[] = [];
+  const store = () => mounted[0];
   const load = async () => {
     const path = join(baseDir, 'bosh', 'dummy-cpi-agent-env.json');
     settings = JSON.parse(await readFile(path, 'utf8')) as AgentSettings;
@@ -33,9 +36,15 @@ export function createDummyHost(baseDir: string, effects: HostEffect[] = []): Ag
         return settings;
       },
       refresh: load,
-      update: async () => {
+      update: async (sent) => {
         effects.push(['update_settings']);
-        return { restart: false };
+        const { merged, restart } = mergeUpdate(update, sent);
+        update = merged;
+        return { restart };
+      },
+      associateDisks: async (associations) => {
+        for (const { cid } of associations) known(cid);
+        effects.push(['associate_disks', ...associations.map(({ name, cid }) => `${name}=${cid}`)]);
       },
     },
     disks: {
@@ -51,15 +60,56 @@ export function createDummyHost(baseDir: string, effects: HostEffect[] = []): Ag
       mount: async (cid) => {
         known(cid);
         effects.push(['mount', cid]);
-        mounted.add(cid);
+        if (!mounted.includes(cid)) mounted.push(cid);
       },
       unmount: async (cid) => {
         known(cid);
         effects.push(['unmount', cid]);
-        return mounted.delete(cid);
+        if (!mounted.includes(cid)) return false;
+        mounted.splice(mounted.indexOf(cid), 1);
+        return true;
       },
-      migrate: async (from, to) => {
+      migrate: async (sentFrom, sentTo) => {
+        const from = sentFrom === '' ? (store() ?? '') : sentFrom;
+        const to = sentTo === '' ? (mounted[1] ?? '') : sentTo;
+        known(to);
+        if (store() !== from || !mounted.includes(to) || from === to) {
+          throw new ActionError(`The disks '${from}' and '${to}' are not mounted for a migration`, {
+            code: 'E_DISK_MIGRATION',
+          });
+        }
         effects.push(['migrate', from, to]);
+        mounted.splice(0, mounted.length, to);
+      },
+      addDynamic: async (cid) => {
+        effects.push(['add_dynamic', cid]);
+      },
+      removeDynamic: async (cid) => {
+        effects.push(['remove_dynamic', cid]);
+      },
+    },
+    machine: {
+      addSshUser: async (user) => {
+        effects.push(['add_ssh_user', user]);
+        return { hostPublicKey: 'ssh-rsa AAAA dummy' };
+      },
+      removeSshUsers: async (pattern) => {
+        effects.push(['remove_ssh_users', pattern]);
+      },
+      writeHosts: async (records) => {
+        effects.push(['write_hosts', ...records.map(({ ip, name }) => `${ip} ${name}`)]);
+      },
+      flushNeighbour: async (ip) => {
+        effects.push(['flush_neighbour', ip]);
+      },
+      forgetNetworkIdentity: async () => {
+        effects.push(['forget_network_identity']);
+      },
+      giveFile: async (_path, user) => {
+        effects.push(['give_file', user]);
+      },
+      powerOff: async () => {
+        effects.push(['power_off']);
       },
     },
     bootstrap: {

@@ -17,6 +17,7 @@ import { FormatIntents } from './disks/format-intents.ts';
 import { LinuxPersistentDisks } from './disks/persistent-disks.ts';
 import { NetworkSetup } from './network/network-setup.ts';
 import { agentPaths, type AgentPaths } from './platform/agent-paths.ts';
+import { LinuxMachine } from './platform/linux-machine.ts';
 import type { HostContext } from './platform/host-context.ts';
 import type { HostLog } from './platform/host-log.ts';
 import { wantLink } from './platform/wanted-files.ts';
@@ -80,10 +81,7 @@ export function createHost(options: HostOptions): AgentHost {
   const data = new DataDisk(context, resolver, preparer);
 
   async function applyUpdate(merged: UpdateSettings): Promise<void> {
-    await linkAssociatedDisks(merged['disk_associations'], paths, async (cid) => {
-      const hint = settings.current().disks.persistent?.[cid];
-      return hint === undefined ? undefined : (await resolver.resolve(cid, hint)).path;
-    });
+    await linkAssociatedDisks(merged['disk_associations'], paths, (cid) => disks.devicePath(cid));
     const certificates = merged['trusted_certs'];
     await installTrustedCertificates(runner, typeof certificates === 'string' ? certificates : '');
   }
@@ -91,6 +89,7 @@ export function createHost(options: HostOptions): AgentHost {
   return {
     settings,
     disks,
+    machine: new LinuxMachine(runner, paths, () => settings.current().agent_id),
     bootstrap: new BootstrapRunner({
       context,
       steps: bootstrapSteps({
@@ -106,7 +105,7 @@ export function createHost(options: HostOptions): AgentHost {
 async function linkAssociatedDisks(
   associations: Json | undefined,
   paths: AgentPaths,
-  deviceOf: (cid: string) => Promise<string | undefined>,
+  deviceOf: (cid: string) => Promise<string>,
 ): Promise<void> {
   if (!Array.isArray(associations)) return;
   const directory = join(paths.instance, 'disks');
@@ -116,7 +115,6 @@ async function linkAssociatedDisks(
     const cid = stringOf(entry, 'cid');
     if (name === undefined || cid === undefined || basename(name) !== name) continue;
     const device = await deviceOf(cid);
-    if (device === undefined) continue;
     await mkdir(directory, { recursive: true });
     for (const change of await wantLink(join(directory, name), device)) await change.apply();
   }

@@ -77,7 +77,7 @@ export function blobActions(parts: AgentParts): ActionTable {
       if (user !== '') {
         if (!/^[a-z_][a-z0-9_-]*$/i.test(user))
           throw new ActionError('The user name is not valid', { code: 'E_USER' });
-        await runner.run(['chown', `${user}:`, tarball]);
+        await parts.host.machine.giveFile(tarball, user);
       }
       return { logs_tar_path: tarball, sha512: `sha512:${await hashFile('sha512', tarball)}` };
     },

@@ -1,8 +1,8 @@
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pointLink } from '../apply/links.ts';
+import { isJsonObject, type JsonObject } from '@microbosh/errors';
 import { ActionError } from '../errors.ts';
 import type { ActionTable } from '../handlers/dispatcher.ts';
+import { readTextIfPresent } from '../platform/files.ts';
 import type { AgentParts } from './context.ts';
 
 /** Persistent and dynamic disks; the machine's side is the host port's. */
@@ -32,36 +32,54 @@ export function diskActions(parts: AgentParts): ActionTable {
       await disks.migrate(from ?? '', to ?? '', context.signal);
       return {};
     },
-    add_dynamic_disk: async ([cid, hint]) => {
-      const device = typeof hint === 'string' ? hint : hint.path;
-      if (device === undefined || !device.startsWith('/dev/') || device.includes('..')) {
-        throw new ActionError('Getting real device path: path is missing', { code: 'E_DISK_HINT' });
-      }
-      if (!(await stat(device)).isBlockDevice()) {
-        throw new ActionError(`'${device}' is no block device`, { code: 'E_DISK_HINT' });
-      }
-      await mkdir(parts.layout.dynamicDisks, { recursive: true, mode: 0o700 });
-      await pointLink(join(parts.layout.dynamicDisks, segment(cid)), device);
+    add_dynamic_disk: async ([cid, hint], context) => {
+      await disks.addDynamic(segment(cid), hint, context.signal);
       return {};
     },
     remove_dynamic_disk: async ([cid]) => {
-      await rm(join(parts.layout.dynamicDisks, segment(cid)), { force: true });
+      await disks.removeDynamic(segment(cid));
       return {};
     },
     associate_disks: async ([{ diskAssociations }]) => {
-      await parts.host.settings.update({
-        disk_associations: diskAssociations.map(({ name, cid }) => ({ name, cid })),
-      });
+      await parts.host.settings.associateDisks(diskAssociations.map(({ name, cid }) => ({ name, cid })));
       return 'associated';
     },
-    release_apply_spec: async () => {
-      const path = join(parts.layout.base, 'micro', 'apply_spec.json');
-      const document: unknown = JSON.parse(await readFile(path, 'utf8'));
-      if (typeof document !== 'object' || document === null)
-        throw new ActionError(`'${path}' is no JSON object`);
-      return document as Record<string, never>;
-    },
+    release_apply_spec: () => releaseApplySpec(join(parts.layout.base, 'micro')),
   };
+}
+
+/** What the build of a micro stemcell left: `apply_spec.json` (Go), else `apply_spec.yml` (Ruby). */
+async function releaseApplySpec(dir: string): Promise<JsonObject> {
+  for (const name of ['apply_spec.json', 'apply_spec.yml']) {
+    const text = await readTextIfPresent(join(dir, name));
+    if (text === undefined) continue;
+    const document = name.endsWith('.json') ? fromJson(text) : await fromYaml(text);
+    if (!isJsonObject(document)) {
+      throw new ActionError(`Opening micro apply spec: '${join(dir, name)}' is not a mapping`, {
+        code: 'E_MICRO_SPEC',
+        advice: 'Build the micro stemcell again.',
+      });
+    }
+    return document;
+  }
+  throw new ActionError(`Opening micro apply spec: '${dir}' has none`, {
+    code: 'E_MICRO_SPEC',
+    advice: 'Only micro stemcells have one.',
+  });
+}
+
+/** The way in for YAML is large and rarely needed: it is loaded then. */
+async function fromYaml(text: string): Promise<unknown> {
+  const { parseYaml, toJson } = await import('@microbosh/spec/documents');
+  return toJson(parseYaml(text, { file: 'apply_spec.yml', dialect: 'psych' }));
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
 }
 
 function segment(cid: string): string {

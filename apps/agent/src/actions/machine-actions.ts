@@ -1,4 +1,4 @@
-import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
+import { chown, mkdir, readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { isJsonObject, type Json } from '@microbosh/errors';
@@ -7,17 +7,13 @@ import type { NetworksSpec } from '@microbosh/spec';
 import { vcapGroup } from '../apply/ownership.ts';
 import { ActionError, wrapping } from '../errors.ts';
 import type { ActionTable } from '../handlers/dispatcher.ts';
+import type { Machine } from '../ports/host.ts';
 import type { AgentParts } from './context.ts';
-
-const udevRules = '/etc/udev/rules.d/70-persistent-net.rules';
 
 /** Settings, users, names, neighbours, power. */
 export function machineActions(parts: AgentParts): ActionTable {
-  const { layout, runner, host, blobs } = parts;
-  const forgetNetworks = async () => {
-    await rm(udevRules, { force: true });
-    await rm(join(layout.bosh, 'settings.json'), { force: true });
-  };
+  const { layout, host, blobs } = parts;
+  const { machine } = host;
   const syncDns = async (source: Parameters<typeof blobs.fetch>[0], version: number) => {
     if ((await storedVersion(layout.instance)) >= version) return 'synced';
     const blob = await wrapping('reading dns blob', () => blobs.fetch(source));
@@ -39,12 +35,13 @@ export function machineActions(parts: AgentParts): ActionTable {
     },
     ssh: async ([command, args]) => {
       if (command === 'setup') return setupSsh(parts, args.user ?? '', args.public_key ?? '');
-      if (command === 'cleanup') return cleanupSsh(parts, args.user_regex ?? '');
+      if (command === 'cleanup') return cleanupSsh(machine, args.user_regex ?? '');
       throw new ActionError('Unknown command for SSH method', { code: 'E_SSH' });
     },
     delete_arp_entries: async ([{ ips }]) => {
       for (const ip of ips.filter((address) => isIP(address) !== 0)) {
-        await runner.run(['ip', 'neigh', 'flush', 'to', ip]).catch(() => undefined);
+        // Without an entry there is nothing to forget; the original ignores failures too.
+        await machine.flushNeighbour(ip).catch(() => undefined);
       }
       return {};
     },
@@ -61,16 +58,16 @@ export function machineActions(parts: AgentParts): ActionTable {
       ),
     shutdown: async () => {
       parts.publish('shutdown', null);
-      await runner.run(['shutdown', '-P', '0']);
+      await machine.powerOff();
       return '';
     },
     prepare_network_change: async () => {
-      await forgetNetworks();
+      await machine.forgetNetworkIdentity();
       parts.restartAgent('networks change');
       return 'ok';
     },
     prepare_configure_networks: async () => {
-      await forgetNetworks();
+      await machine.forgetNetworkIdentity();
       return 'ok';
     },
     configure_networks: async () => {
@@ -87,50 +84,31 @@ async function setupSsh(parts: AgentParts, user: string, publicKey: string): Pro
   if (/[\r\n]./.test(publicKey.trim()) || publicKey.trim() === '') {
     throw new ActionError('The public key is not one line', { code: 'E_SSH' });
   }
-  const { runner, layout } = parts;
   const ip = defaultIp(parts.host.settings.current().networks);
   if (ip === undefined) throw new ActionError('No default ip could be found', { code: 'E_SSH' });
-  const hostKey = await readFile('/etc/ssh/ssh_host_rsa_key.pub', 'utf8').catch(() => '');
-  const base = join(layout.base, 'bosh_ssh');
-  const home = join(base, user);
-  await mkdir(base, { recursive: true, mode: 0o755 });
-  if ((await accounts()).every(([name]) => name !== user)) {
-    await wrapping('Creating user', () => runner.run(['useradd', '-m', '-b', base, '-s', '/bin/bash', user]));
-  }
-  await chmod(home, 0o700);
-  const groups = await existingGroups(['vcap', 'admin', 'bosh_sudoers', 'bosh_sshers']);
-  if (groups.length > 0) await runner.run(['usermod', '-G', groups.join(','), user]);
-  const entry = (await accounts()).find(([name]) => name === user);
-  const [uid, gid] = [Number(entry?.[2]), Number(entry?.[3])];
-  const ssh = join(home, '.ssh');
-  await mkdir(ssh, { recursive: true, mode: 0o700 });
-  await writeFileDurably(join(ssh, 'authorized_keys'), `${publicKey.trim()}\n`);
-  for (const path of [ssh, join(ssh, 'authorized_keys')]) await chown(path, uid, gid);
-  return { command: 'setup', status: 'success', ip, host_public_key: hostKey };
+  const { hostPublicKey } = await parts.host.machine.addSshUser(user, publicKey.trim());
+  return { command: 'setup', status: 'success', ip, host_public_key: hostPublicKey };
 }
 
-async function cleanupSsh(parts: AgentParts, pattern: string): Promise<Json> {
-  let expression: RegExp;
-  try {
-    expression = new RegExp(pattern);
-  } catch (error) {
-    throw new ActionError('The user pattern is not valid', { code: 'E_SSH', cause: error });
+async function cleanupSsh(machine: Machine, pattern: string): Promise<Json> {
+  if (pattern.length > maxPatternLength || !isPattern(pattern)) {
+    throw new ActionError('The user pattern is not a regular expression of at most 256 characters', {
+      code: 'E_SSH',
+    });
   }
-  for (const [name = ''] of await accounts()) {
-    if (!name.startsWith('bosh_') || !expression.test(name)) continue;
-    // 6: the mailbox or home is gone already.
-    await parts.runner.run(['userdel', '-rf', name], { okExitCodes: [0, 6, 12] });
-  }
+  await machine.removeSshUsers(pattern);
   return { command: 'cleanup', status: 'success' };
 }
 
-async function accounts(): Promise<readonly string[][]> {
-  return (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
-}
+const maxPatternLength = 256;
 
-async function existingGroups(wanted: readonly string[]): Promise<readonly string[]> {
-  const names = (await readFile('/etc/group', 'utf8')).split('\n').map((line) => line.split(':', 1)[0]);
-  return wanted.filter((name) => names.includes(name));
+function isPattern(text: string): boolean {
+  try {
+    new RegExp(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Ip of the last network with a non-empty default, else of the first. */
@@ -156,7 +134,7 @@ async function storeDns(parts: AgentParts, content: string, version: number): Pr
     });
   }
   const records = (Array.isArray(document.records) ? document.records : []) as readonly Json[];
-  const lines = records.map((record: Json) => {
+  const hosts = records.map((record: Json) => {
     const [ip, name] = Array.isArray(record) ? (record as readonly Json[]) : [];
     const isRecord =
       typeof ip === 'string' &&
@@ -164,33 +142,15 @@ async function storeDns(parts: AgentParts, content: string, version: number): Pr
       typeof name === 'string' &&
       /^[A-Za-z0-9._-]{1,253}$/.test(name);
     if (!isRecord) throw new ActionError('a DNS record is not an address and a name', { code: 'E_DNS' });
-    return `${ip} ${name}`;
+    return { ip, name };
   });
-  const settings = parts.host.settings.current();
-  await writeFileDurably('/etc/hosts', `${hostsHead(settings.agent_id)}${lines.join('\n')}\n`, {
-    mode: 0o644,
-  });
+  await parts.host.machine.writeHosts(hosts);
   const dir = join(parts.layout.instance, 'dns');
   await mkdir(dir, { recursive: true, mode: 0o755 });
   const path = join(dir, 'records.json');
   await writeFileDurably(path, content, { mode: 0o640 });
   const gid = await vcapGroup();
   if (gid !== undefined) await chown(path, 0, gid);
-}
-
-function hostsHead(agentId: string): string {
-  return [
-    `127.0.0.1 ${agentId} localhost`,
-    '',
-    '# The following lines are desirable for IPv6 capable hosts',
-    `::1 ${agentId} localhost ip6-localhost ip6-loopback`,
-    'fe00::0 ip6-localnet',
-    'ff00::0 ip6-mcastprefix',
-    'ff02::1 ip6-allnodes',
-    'ff02::2 ip6-allrouters',
-    'ff02::3 ip6-allhosts',
-    '',
-  ].join('\n');
 }
 
 function parse(content: string): unknown {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { access, chmod, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { errorCode, type Json } from '@microbosh/errors';
+import { access, chmod, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import { errorCode, messageOf, type Json } from '@microbosh/errors';
 import { writeFileDurably, type CommandRunner } from '@microbosh/host';
 import type { NetworksSpec } from '@microbosh/spec';
 import type { BlobManager } from '../blobstore/blob-manager.ts';
@@ -39,6 +39,14 @@ export interface ApplierOptions {
   readonly log: Log;
 }
 
+/** The set that is enabled before a switch: everything that the switch changes. */
+interface Enabled {
+  readonly spec: SentSpec;
+  readonly links: ReadonlyMap<string, string>;
+  readonly packagesOfJobs: ReadonlyMap<string, ReadonlyMap<string, string>>;
+  readonly controlFiles: ReadonlyMap<string, Buffer>;
+}
+
 interface Installed {
   readonly jobs: ReadonlyMap<string, string>;
   readonly packages: ReadonlyMap<string, string>;
@@ -67,8 +75,60 @@ export class Applier {
     await this.#install(wanted, context);
     context.signal.throwIfAborted();
     context.progress('switching to the new jobs and packages');
+    const before = await this.#enabled();
     await specs.saveIntent(resolved);
-    await this.#switch(resolved);
+    try {
+      await this.#switch(resolved);
+    } catch (error) {
+      await this.#goBack(before);
+      throw error;
+    }
+    await this.#tidy(resolved);
+  }
+
+  /**
+   * After a switch that failed: the previous set, enabled and supervised as it was. Its bundles are all still there.
+   * A process that dies here leaves the intent: then the switch is finished instead.
+   */
+  async #goBack(before: Enabled): Promise<void> {
+    const { specs, supervisor, layout, log } = this.#options;
+    try {
+      for (const dir of [layout.jobs, layout.packages]) {
+        await removeOthers(dir, new Set([...before.links.keys()].map((path) => relative(dir, path))));
+      }
+      for (const [path, target] of before.links) await pointLink(path, target);
+      for (const [job, packages] of before.packagesOfJobs) await this.#linkPackages(job, packages);
+      for (const [name, content] of before.controlFiles) {
+        await writeFileDurably(join(layout.monitJobs, name), content, { mode: 0o600 });
+      }
+      await specs.save(before.spec);
+      await this.#writeInstance(before.spec);
+      await specs.clearIntent();
+      await supervisor.reload();
+    } catch (error) {
+      log.error({ err: messageOf(error) }, 'the previous jobs could not be put back');
+    }
+  }
+
+  async #enabled(): Promise<Enabled> {
+    const { layout, specs } = this.#options;
+    const links = new Map<string, string>();
+    const packagesOfJobs = new Map<string, ReadonlyMap<string, string>>();
+    for (const dir of [layout.jobs, layout.packages]) {
+      for (const [name, target] of await linksIn(dir)) {
+        links.set(join(dir, name), target);
+        const packages = join(target, 'packages');
+        if (dir === layout.jobs && (await exists(packages))) packagesOfJobs.set(packages, await linksIn(packages));
+      }
+    }
+    return { spec: await specs.current(), links, packagesOfJobs, controlFiles: await this.#controlFiles() };
+  }
+
+  async #controlFiles(): Promise<ReadonlyMap<string, Buffer>> {
+    const { monitJobs } = this.#options.layout;
+    const files = new Map<string, Buffer>();
+    for (const name of await namesIn(monitJobs)) files.set(name, await readFile(join(monitJobs, name)));
+    return files;
   }
 
   /** Downloads and installs without enabling. */
@@ -83,6 +143,7 @@ export class Applier {
     if (!intent) return;
     this.#options.log.warn({}, 'an apply was interrupted; finishing it');
     await this.#switch(intent);
+    await this.#tidy(intent);
   }
 
   /** Installs packages only: dependencies of a compilation. Returns name → directory. */
@@ -207,22 +268,43 @@ export class Applier {
       await mkdir(parent, { recursive: true });
       await chmod(parent, parentMode);
       await giveToVcap(parent, gid);
-      await rename(from, to);
+      await rename(from, to).catch(async (error: unknown) => {
+        // Another compilation installed the same dependency meanwhile; what has its final name is complete.
+        if (!['ENOTEMPTY', 'EEXIST'].includes(errorCode(error) ?? '')) throw error;
+      });
     }
   }
 
   // ── switch ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #switch(spec: SentSpec): Promise<void> {
-    const { layout, specs, supervisor, localBlobs } = this.#options;
+    const { layout, specs, supervisor } = this.#options;
     const wanted = wantedBundles(spec);
-    const packages = new Map(wanted.packages.map((item) => [item.name, this.#packageDirectory(item)]));
-    const jobs = new Map(
-      wanted.jobs.map((job) => [job.name, this.#jobDirectory(job, wanted.archive?.digest ?? '')]),
-    );
+    const { packages, jobs } = this.#directoriesOf(wanted);
     const changed = await this.#changedJobs(jobs, packages);
     if (changed.length > 0) await this.#dropControlFiles(changed);
+    await this.#link(spec);
+    if (changed.length > 0) await supervisor.reload();
+    await specs.save(spec);
+    await this.#writeInstance(spec);
+    await writeLogrotate(layout, this.#options.runner, spec.properties?.logging?.max_log_file_size ?? '');
+    await specs.clearIntent();
+  }
 
+  /** Deletes what the spec does not name; the next apply or start does what a dying process leaves. */
+  async #tidy(spec: SentSpec): Promise<void> {
+    const { layout, localBlobs } = this.#options;
+    const wanted = wantedBundles(spec);
+    const { packages, jobs } = this.#directoriesOf(wanted);
+    await keepOnly(layout.dataJobs, jobs);
+    await keepOnly(layout.dataPackages, packages);
+    if (wanted.archive && wanted.archive.blobId !== '') await localBlobs.remove(wanted.archive.blobId);
+  }
+
+  /** Links exactly the jobs and packages of a spec, whose bundles are installed. */
+  async #link(spec: SentSpec): Promise<void> {
+    const { layout } = this.#options;
+    const { packages, jobs } = this.#directoriesOf(wantedBundles(spec));
     for (const [name, dir] of packages) await pointLink(join(layout.packages, name), dir);
     for (const [name, dir] of jobs) {
       await this.#jobDirectories(name);
@@ -231,15 +313,17 @@ export class Applier {
     }
     await removeOthers(layout.jobs, new Set(jobs.keys()));
     await removeOthers(layout.packages, new Set(packages.keys()));
-    if (changed.length > 0) await supervisor.reload();
-    await specs.save(spec);
-    await this.#writeInstance(spec);
-    await writeLogrotate(layout, this.#options.runner, spec.properties?.logging?.max_log_file_size ?? '');
-    await specs.clearIntent();
+  }
 
-    await keepOnly(layout.dataJobs, jobs);
-    await keepOnly(layout.dataPackages, packages);
-    if (wanted.archive && wanted.archive.blobId !== '') await localBlobs.remove(wanted.archive.blobId);
+  #directoriesOf(wanted: WantedBundles): {
+    readonly packages: ReadonlyMap<string, string>;
+    readonly jobs: ReadonlyMap<string, string>;
+  } {
+    const digest = wanted.archive?.digest ?? '';
+    return {
+      packages: new Map(wanted.packages.map((item) => [item.name, this.#packageDirectory(item)])),
+      jobs: new Map(wanted.jobs.map((job) => [job.name, this.#jobDirectory(job, digest)])),
+    };
   }
 
   /** Jobs whose files or packages differ from what is enabled now, and those that go. */
@@ -363,6 +447,15 @@ async function namesIn(dir: string, hidden = false): Promise<readonly string[]> 
     if (errorCode(error) === 'ENOENT') return [];
     throw error;
   }
+}
+
+async function linksIn(dir: string): Promise<ReadonlyMap<string, string>> {
+  const links = new Map<string, string>();
+  for (const name of await namesIn(dir)) {
+    const target = await linkTarget(join(dir, name));
+    if (target !== undefined) links.set(name, target);
+  }
+  return links;
 }
 
 async function removeOthers(dir: string, keep: ReadonlySet<string>): Promise<void> {

@@ -19,6 +19,8 @@ export interface ResolverTimes {
 }
 
 const byId = '/dev/disk/by-id';
+/** As long as the identity of a disk is looked for before a path is believed. */
+const identityAttempts = 5;
 /** Hypervisors cut the serial number of a virtio disk there. */
 const virtioSerialLength = 20;
 
@@ -39,9 +41,16 @@ export class DeviceResolver {
   }
 
   /** Refuses when the disk does not appear in time, or when two devices could be meant. */
-  async resolve(cid: string, hint: DiskHint, signal?: AbortSignal): Promise<BlockDevice> {
-    const endMs = performance.now() + this.#times.timeoutMs;
-    for (let attempt = 0; ; attempt += 1) {
+  async resolve(
+    cid: string,
+    hint: DiskHint,
+    signal?: AbortSignal,
+    options: { readonly waitMs?: number } = {},
+  ): Promise<BlockDevice> {
+    const waitMs = options.waitMs ?? this.#times.timeoutMs;
+    const endMs = performance.now() + waitMs;
+    // Without waiting, what would be tried after a moment is tried at once.
+    for (let attempt = waitMs === 0 ? identityAttempts : 0; ; attempt += 1) {
       const path = await this.#find(cid, hint, attempt);
       if (path !== undefined) return openBlockDevice(path);
       if (performance.now() >= endMs) break;
@@ -49,7 +58,7 @@ export class DeviceResolver {
       await sleep(this.#times.pollMs, undefined, signal ? { signal } : {});
     }
     throw new DiskNotFound(`The disk '${cid}' has not appeared on this machine.`, {
-      details: { cid, waitedMs: this.#times.timeoutMs },
+      details: { cid, waitedMs: waitMs },
       advice: 'Check with the cloud that it is attached to this machine.',
     });
   }
@@ -68,7 +77,7 @@ export class DeviceResolver {
         const found = await this.#bySerial(cid);
         // The identity counts for more than a path that the cloud may have reused: it is given a moment to appear.
         if (found !== undefined) return found;
-        return attempt < 5 && cid !== '' ? undefined : mapped(path);
+        return attempt < identityAttempts && cid !== '' ? undefined : mapped(path);
       }
       case 'scsi':
         if (fields.id !== undefined) return this.#bySerial(fields.id);

@@ -11,6 +11,7 @@ import {
   statIfPresent,
 } from '../platform/files.ts';
 import { MountTable } from '../platform/mount-table.ts';
+import { wantLink } from '../platform/wanted-files.ts';
 import type { PersistentDisks } from '../ports/host.ts';
 import { stringOf, stringsOf } from '../settings/json-keys.ts';
 import { isDiskHint, parseHint } from '../settings/settings-document.ts';
@@ -50,7 +51,37 @@ export class LinuxPersistentDisks implements PersistentDisks {
   }
 
   async list(): Promise<readonly string[]> {
-    return Object.keys(await this.#known());
+    const mounted: string[] = [];
+    for (const [cid, hint] of Object.entries(await this.#known())) {
+      let device: BlockDevice;
+      try {
+        // What is mounted has its device already: there is nothing to wait for.
+        device = await this.#resolver.resolve(cid, hint, undefined, { waitMs: 0 });
+      } catch (error) {
+        if (error instanceof DiskNotFound) continue;
+        throw error;
+      }
+      if ((await this.#mountPointsOf(device, undefined)).length > 0) mounted.push(cid);
+    }
+    return mounted;
+  }
+
+  /** Where the disk's device is now; waits until it has appeared. */
+  async devicePath(cid: string, signal?: AbortSignal): Promise<string> {
+    return (await this.#deviceAt(cid, signal)).path;
+  }
+
+  async addDynamic(cid: string, hint: DiskHint, signal?: AbortSignal): Promise<void> {
+    const parsed: unknown = typeof hint === 'string' ? hint : isJsonObject(hint) ? parseHint(hint) : hint;
+    if (!isDiskHint(parsed)) throw new DiskNotFound(`The hint for the disk '${cid}' is not one.`);
+    const { path } = await this.#resolver.resolve(cid, parsed, signal);
+    const directory = join(this.#context.paths.data, 'dynamic_disks');
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    for (const change of await wantLink(join(directory, cid), path)) await change.apply();
+  }
+
+  async removeDynamic(cid: string): Promise<void> {
+    await removeFileDurably(join(this.#context.paths.data, 'dynamic_disks', cid));
   }
 
   async addHint(cid: string, hint: DiskHint): Promise<void> {
@@ -106,8 +137,10 @@ export class LinuxPersistentDisks implements PersistentDisks {
     return points.length > 0;
   }
 
-  async migrate(fromCid: string, toCid: string, signal?: AbortSignal): Promise<void> {
+  async migrate(sentFrom: string, sentTo: string, signal?: AbortSignal): Promise<void> {
     const { paths } = this.#context;
+    const fromCid = sentFrom === '' ? await this.#cidAt(paths.store) : sentFrom;
+    const toCid = sentTo === '' ? await this.#cidAt(paths.migrationTarget) : sentTo;
     const [from, to] = await Promise.all([this.#deviceAt(fromCid, signal), this.#deviceAt(toCid, signal)]);
     const [fromPoints, toPoints] = [
       await this.#mountPointsOf(from, signal),
@@ -172,6 +205,19 @@ export class LinuxPersistentDisks implements PersistentDisks {
       },
       record: (cid) => this.#recordMounted(cid),
       ...(signal ? { signal } : {}),
+    });
+  }
+
+  /** The clients of the Go agent name no disks: what is mounted tells which are meant. */
+  async #cidAt(point: string): Promise<string> {
+    for (const [cid, hint] of Object.entries(await this.#known())) {
+      const device = await this.#resolver
+        .resolve(cid, hint, undefined, { waitMs: 0 })
+        .catch(() => undefined);
+      if (device && (await this.#mountPointsOf(device, undefined)).includes(point)) return cid;
+    }
+    throw new MigrationRefused(`No known disk is mounted on ${point}.`, {
+      advice: 'Call mount_disk for both disks first, the old one before the new one.',
     });
   }
 

@@ -9,11 +9,13 @@ export interface SettingsService {
   refresh(signal?: AbortSignal): Promise<AgentSettings>;
   /** Merges and stores the argument of `update_settings`; tells whether the agent has to restart itself. */
   update(update: JsonObject): Promise<{ readonly restart: boolean }>;
+  /** Names attached disks; everything else that `update_settings` left stays as it is. */
+  associateDisks(associations: readonly { readonly name: string; readonly cid: string }[]): Promise<void>;
 }
 
 /** Persistent disks, by the CID that the CPI gave them. */
 export interface PersistentDisks {
-  /** CIDs that settings and hints know. */
+  /** CIDs of the known disks that are mounted; a disk whose device is not there is not. */
   list(): Promise<readonly string[]>;
   addHint(cid: string, hint: DiskHint): Promise<void>;
   removeHint(cid: string): Promise<void>;
@@ -21,8 +23,32 @@ export interface PersistentDisks {
   mount(cid: string, signal?: AbortSignal): Promise<void>;
   /** True when it was mounted. */
   unmount(cid: string, signal?: AbortSignal): Promise<boolean>;
-  /** Copies `store` to `store_migration_target`, verifies the copy, and swaps the mounts. */
+  /** Copies `store` to `store_migration_target`, verifies the copy, and swaps the mounts. '' for a CID: the one that is mounted there. */
   migrate(fromCid: string, toCid: string, signal?: AbortSignal): Promise<void>;
+  /** Links `data/dynamic_disks/<cid>` to the device that the hint means. */
+  addDynamic(cid: string, hint: DiskHint, signal?: AbortSignal): Promise<void>;
+  removeDynamic(cid: string): Promise<void>;
+}
+
+export interface HostRecord {
+  readonly ip: string;
+  readonly name: string;
+}
+
+/** What else actions change on the machine: users, names, neighbours, power. */
+export interface Machine {
+  /** A user for one session, below `bosh_ssh`; answers the public key that the machine's SSH server shows. */
+  addSshUser(user: string, publicKey: string): Promise<{ readonly hostPublicKey: string }>;
+  /** Removes those users of `addSshUser` whose name matches. */
+  removeSshUsers(pattern: string): Promise<void>;
+  /** Replaces the names of other machines in `/etc/hosts`. */
+  writeHosts(records: readonly HostRecord[]): Promise<void>;
+  flushNeighbour(ip: string): Promise<void>;
+  /** What ties this machine to its present networks: names of interfaces, cached settings. */
+  forgetNetworkIdentity(): Promise<void>;
+  /** Gives a file to a user of this machine. */
+  giveFile(path: string, user: string): Promise<void>;
+  powerOff(): Promise<void>;
 }
 
 export type StepOutcome = 'done' | 'unchanged' | 'skipped' | 'failed';
@@ -49,5 +75,6 @@ export interface Bootstrap {
 export interface AgentHost {
   readonly settings: SettingsService;
   readonly disks: PersistentDisks;
+  readonly machine: Machine;
   readonly bootstrap: Bootstrap;
 }

@@ -102,6 +102,14 @@ export class AgentSettingsService implements SettingsService {
     }
   }
 
+  async associateDisks(
+    associations: readonly { readonly name: string; readonly cid: string }[],
+  ): Promise<void> {
+    const { trusted_certs: certificates } = this.#update;
+    const kept = certificates === undefined ? {} : { trusted_certs: certificates };
+    await this.update({ ...kept, disk_associations: associations.map(({ name, cid }) => ({ name, cid })) });
+  }
+
   async update(update: JsonObject): Promise<{ readonly restart: boolean }> {
     const { merged, restart } = mergeUpdate(this.#update, update);
     await this.#options.onUpdate(merged);

@@ -102,26 +102,24 @@ export class TaskManager {
     for (const [id, entry] of Object.entries(this.#persisted)) {
       const again =
         entry.Value === undefined ? resume(entry.Method, decodePayload(entry.Payload)) : undefined;
-      const value = entry.Value ?? null;
-      const options = again?.options ?? {
-        method: entry.Method,
-        cancellable: false,
-        lane: 'exclusive' as const,
-      };
-      if (again === undefined && entry.Value === undefined) {
-        await this.#forget(id);
-        continue;
-      }
-      this.#enqueue(id, { ...options, persist: {} }, again?.work ?? (async () => value));
+      const { Value: value } = entry;
+      if (value !== undefined) {
+        const options = { method: entry.Method, cancellable: false, lane: 'shared' as const };
+        this.#enqueue(id, { ...options, persist: {} }, async () => value);
+      } else if (again) this.#enqueue(id, { ...again.options, persist: {} }, again.work);
+      else await this.#forget(id);
     }
   }
 
-  /** Records the value of a persistent task before the agent ends itself, so that the next process can answer. */
+  /**
+   * Records the value of a persistent task before the agent ends itself: the next process answers it and does not run
+   * the work again. The request, which may hold secrets, is forgotten.
+   */
   async complete(method: string, value: Json): Promise<void> {
     for (const task of this.#running) {
       const entry = this.#persisted[task.id];
       if (task.method !== method || !entry) continue;
-      this.#persisted = { ...this.#persisted, [task.id]: { ...entry, Value: value } };
+      this.#persisted = { ...this.#persisted, [task.id]: { ...entry, Payload: '', Value: value } };
     }
     await this.#write();
   }
@@ -179,7 +177,8 @@ export class TaskManager {
       task.state = { kind: 'failed', error };
     }
     try {
-      if (task.persist) await this.#forget(id);
+      // A recorded value stays until newer ones push it out: the client may ask after the restart.
+      if (task.persist && this.#persisted[id]?.Value === undefined) await this.#forget(id);
     } finally {
       this.#running.delete(task);
       this.#dropOldest();
