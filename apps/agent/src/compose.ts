@@ -1,5 +1,5 @@
 import { cpus } from 'node:os';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf, type JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner, type CommandRunner } from '@microbosh/host';
@@ -20,7 +20,7 @@ import { Compiler } from './compile/compiler.ts';
 import type { SupervisorKind } from './config/command-line.ts';
 import { ActionError } from './errors.ts';
 import { Dispatcher } from './handlers/dispatcher.ts';
-import { HttpsServer } from './handlers/https-server.ts';
+import { HttpsServer, type HttpsLimits } from './handlers/https-server.ts';
 import { layoutOf, type Layout } from './layout.ts';
 import type { AgentHost } from './ports/host.ts';
 import type { Log } from './ports/log.ts';
@@ -37,6 +37,7 @@ export interface AgentOptions {
   readonly runner?: CommandRunner;
   /** Where monit is not the machine's own: other ports than the originals'. */
   readonly monit?: MonitPlace;
+  readonly httpsLimits?: Partial<HttpsLimits>;
   /** Ends the process; the service manager starts it again. */
   readonly restart: (reason: string) => void;
 }
@@ -93,7 +94,19 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   await compiler.recover();
   await supervisor.begin();
   await dispatcher.restore();
-  const handler = await createHandler(host, { dispatcher, blobs: localBlobs, log });
+  const handler = await createHandler(host, {
+    ...{ dispatcher, blobs: localBlobs, log },
+    storeLarge: async (content) => {
+      const file = await localBlobs.temporaryFile();
+      await writeFile(file, content, { mode: 0o600 });
+      try {
+        return (await blobs.store(file)).blobId;
+      } finally {
+        await rm(file, { force: true });
+      }
+    },
+    ...(options.httpsLimits === undefined ? {} : { limits: options.httpsLimits }),
+  });
   bus.current = handler;
   const heartbeats = handler.sendsNotices ? beginHeartbeats(parts) : undefined;
   // After the handler: until there is somebody to tell, monit keeps its mails.
@@ -213,7 +226,13 @@ async function createSupervisor(
 
 async function createHandler(
   host: AgentHost,
-  parts: { readonly dispatcher: Dispatcher; readonly blobs: LocalBlobs; readonly log: Log },
+  parts: {
+    readonly dispatcher: Dispatcher;
+    readonly blobs: LocalBlobs;
+    readonly log: Log;
+    readonly storeLarge: (content: string) => Promise<string>;
+    readonly limits?: Partial<HttpsLimits>;
+  },
 ): Promise<Bus> {
   const { agent_id: agentId, mbus, env } = host.settings.current();
   const bosh = env?.bosh;
@@ -227,6 +246,8 @@ async function createHandler(
       agentId,
       ...(hasTls ? { tls: pair } : {}),
       dispatcher: parts.dispatcher,
+      flushNeighbour: (ip) => host.machine.flushNeighbour(ip),
+      storeLarge: parts.storeLarge,
       log: parts.log,
     });
     return {
@@ -239,6 +260,7 @@ async function createHandler(
   const server = new HttpsServer({
     ...parts,
     ...mbusCertificate(bosh),
+    ...clientAuthority(bosh),
     host: url.hostname.replace(/^\[|\]$/g, ''),
     port: url.port === '' ? 443 : Number(url.port),
     user: decodeURIComponent(url.username),
@@ -270,6 +292,12 @@ function mbusPair(bosh: unknown): {
     ...(typeof certificate === 'string' && certificate !== '' ? { certificate } : {}),
     ...(typeof privateKey === 'string' && privateKey !== '' ? { privateKey } : {}),
   };
+}
+
+/** Ours: with `env.bosh.mbus.client_ca` only clients with a certificate of that authority are served. */
+function clientAuthority(bosh: unknown): { readonly clientCa?: string } {
+  const authority = member(member(bosh, 'mbus'), 'client_ca');
+  return typeof authority === 'string' && authority !== '' ? { clientCa: authority } : {};
 }
 
 function mbusCertificate(bosh: unknown): { readonly certificate: string; readonly privateKey: string } {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { silentLog, startTestAgent, type TestAgent } from '../src/testing/test-agent.ts';
+import { startTestAgent, type TestAgent } from '../src/testing/test-agent.ts';
 
 interface Alert {
   readonly id: string;
@@ -56,7 +56,8 @@ beforeAll(async () => {
     },
   });
   await director.flush();
-  agent = await startTestAgent(silentLog, `nats://nats:pw@${url}`, {
+  agent = await startTestAgent({
+    mbus: `nats://nats:pw@${url}`,
     supervisor: 'monit',
     monit: { ...ports, cycleSecs: 1, pidFile: join('/tmp', `monit-${process.pid}-${ports.httpPort}.pid`) },
   });

@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createServer, type AddressInfo } from 'node:net';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { silentLog, startTestAgent, type TestAgent } from '../src/testing/test-agent.ts';
+import { startTestAgent, type TestAgent } from '../src/testing/test-agent.ts';
 
 let server: ChildProcess;
 let port: number;
@@ -55,7 +55,7 @@ async function ask(method: string, args: readonly unknown[] = []): Promise<unkno
 it('answers requests, keeps quiet about what is none, and sends heartbeats', async () => {
   const heartbeats = director.subscribe('hm.agent.heartbeat.agent-1', { max: 1 });
   await director.flush();
-  agent = await startTestAgent(silentLog, `nats://nats:pw@127.0.0.1:${port}`);
+  agent = await startTestAgent({ mbus: `nats://nats:pw@127.0.0.1:${port}` });
   director.publish('agent.agent-1', 'not json');
 
   expect(await ask('ping')).toEqual({ value: 'pong' });
@@ -67,7 +67,7 @@ it('answers requests, keeps quiet about what is none, and sends heartbeats', asy
 });
 
 it('comes back when the server was away', async () => {
-  agent = await startTestAgent(silentLog, `nats://nats:pw@127.0.0.1:${port}`);
+  agent = await startTestAgent({ mbus: `nats://nats:pw@127.0.0.1:${port}` });
   expect(await ask('ping')).toEqual({ value: 'pong' });
 
   const ended = new Promise((resolve) => server.once('exit', resolve));

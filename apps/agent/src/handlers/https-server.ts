@@ -21,16 +21,36 @@ export interface HttpsOptions {
   readonly dispatcher: Dispatcher;
   readonly blobs: LocalBlobs;
   readonly log: Log;
+  readonly limits?: Partial<HttpsLimits>;
 }
 
-const limits = {
+export interface HttpsLimits {
+  /** Of a request to `/agent`; blobs are bounded by the disk. */
+  readonly bodyBytes: number;
+  readonly headerBytes: number;
+  /** From the beginning of a request to the end of its headers. */
+  readonly headersTimeoutMs: number;
+  /** From the end of the headers to the end of the body of a request to `/agent`. */
+  readonly bodyTimeoutMs: number;
+  /** Silence on a connection. */
+  readonly idleMs: number;
+  readonly connections: number;
+  /** Requests with valid credentials at a time. */
+  readonly concurrent: number;
+}
+
+const defaultLimits: HttpsLimits = {
   bodyBytes: 64 * 1024 * 1024,
   headerBytes: 16 * 1024,
   headersTimeoutMs: 30_000,
+  bodyTimeoutMs: 120_000,
   idleMs: 120_000,
   connections: 256,
   concurrent: 64,
-} as const;
+};
+/** What is read of a body that nobody wants, so that a client that sends first sees the answer. */
+const unwantedBytes = 256 * 1024;
+const unwantedMs = 2_000;
 
 /** The two suites of the original for TLS 1.2, with their ECDSA twins; all of TLS 1.3. */
 const ciphers = [
@@ -51,10 +71,13 @@ export class HttpsServer {
   readonly #options: HttpsOptions;
   readonly #server: Server;
   readonly #isAuthorized: (header: string | undefined) => boolean;
+  readonly #limits: HttpsLimits;
   #active = 0;
 
   constructor(options: HttpsOptions) {
     this.#options = options;
+    const limits = { ...defaultLimits, ...options.limits };
+    this.#limits = limits;
     this.#isAuthorized = basicAuthorizer(options.user, options.password);
     this.#server = createServer(
       {
@@ -64,6 +87,8 @@ export class HttpsServer {
         ciphers,
         ALPNProtocols: ['http/1.1'],
         maxHeaderSize: limits.headerBytes,
+        // How often headers are looked at for their time limit.
+        connectionsCheckingInterval: Math.min(5_000, limits.headersTimeoutMs),
         ...(options.clientCa === undefined
           ? {}
           : { ca: options.clientCa, requestCert: true, rejectUnauthorized: true }),
@@ -106,8 +131,7 @@ export class HttpsServer {
       else end(response, 500);
     }
     this.#audit(request, response);
-    // The rest of a body that nobody wants must not keep the connection.
-    if (!request.complete) request.resume();
+    if (!request.complete) dropBody(request);
   }
 
   async #route(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -123,7 +147,10 @@ export class HttpsServer {
       response.setHeader('www-authenticate', 'Basic realm=""');
       return end(response, 401);
     }
-    if (this.#active >= limits.concurrent) return end(response, 503);
+    if (this.#active >= this.#limits.concurrent) {
+      response.setHeader('retry-after', '1');
+      return end(response, 503);
+    }
     this.#active += 1;
     try {
       await (isBlob ? this.#blob(path, request, response) : this.#agent(request, response));
@@ -134,8 +161,9 @@ export class HttpsServer {
 
   async #agent(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.method !== 'POST') return end(response, 404);
-    const body = await readBody(request);
+    const body = await readBody(request, this.#limits);
     if (body === 'too-large') return end(response, 413);
+    if (body === 'late') return end(response, 408);
     if (body === 'aborted') return end(response, 400);
     try {
       const { answer } = await this.#options.dispatcher.dispatch(body.text);
@@ -148,7 +176,7 @@ export class HttpsServer {
 
   async #blob(path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
     const id = decodeSegment(path.slice(path.lastIndexOf('/') + 1));
-    if (request.method === 'GET' || request.method === 'HEAD') return this.#getBlob(id, request, response);
+    if (request.method === 'GET') return this.#getBlob(id, response);
     if (request.method !== 'PUT') return end(response, 404);
     if (!isBlobId(id)) return end(response, 500, 'The id of the blob is not valid');
     try {
@@ -159,18 +187,13 @@ export class HttpsServer {
     }
   }
 
-  async #getBlob(id: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #getBlob(id: string, response: ServerResponse): Promise<void> {
     const blob = isBlobId(id) ? await this.#options.blobs.openPublic(id) : undefined;
     if (!blob) return end(response, 404);
     response.writeHead(200, {
       'content-type': 'application/octet-stream',
       'content-length': blob.size,
     });
-    if (request.method === 'HEAD') {
-      await blob.close();
-      response.end();
-      return;
-    }
     try {
       await blob.pipeTo(response);
     } catch (error) {
@@ -201,22 +224,45 @@ function end(response: ServerResponse, status: number, body = ''): void {
   response.end(body);
 }
 
+/** Reads with listeners: leaving an async iteration would destroy the request before its answer. */
 async function readBody(
   request: IncomingMessage,
-): Promise<{ readonly text: string } | 'too-large' | 'aborted'> {
+  limits: HttpsLimits,
+): Promise<{ readonly text: string } | 'too-large' | 'late' | 'aborted'> {
   if (Number(request.headers['content-length'] ?? 0) > limits.bodyBytes) return 'too-large';
   const chunks: Buffer[] = [];
   let size = 0;
-  try {
-    for await (const chunk of request as AsyncIterable<Buffer>) {
+  return new Promise((resolve) => {
+    const settle = (result: { readonly text: string } | 'too-large' | 'late' | 'aborted') => {
+      clearTimeout(timer);
+      request.off('data', onData);
+      request.pause();
+      resolve(result);
+    };
+    const onData = (chunk: Buffer) => {
       size += chunk.length;
-      if (size > limits.bodyBytes) return 'too-large';
-      chunks.push(chunk);
-    }
-  } catch {
-    return 'aborted';
-  }
-  return { text: Buffer.concat(chunks).toString('utf8') };
+      if (size > limits.bodyBytes) settle('too-large');
+      else chunks.push(chunk);
+    };
+    const timer = setTimeout(() => settle('late'), limits.bodyTimeoutMs);
+    request.on('data', onData);
+    request.once('end', () => settle({ text: Buffer.concat(chunks).toString('utf8') }));
+    request.once('close', () => settle('aborted'));
+  });
+}
+
+/** The rest of a body that nobody wants must not keep the connection: a little is read, then it is closed. */
+function dropBody(request: IncomingMessage): void {
+  let left = unwantedBytes;
+  const close = () => request.socket.destroy();
+  const timer = setTimeout(close, unwantedMs);
+  request.on('data', (chunk: Buffer) => {
+    left -= chunk.length;
+    if (left <= 0) close();
+  });
+  request.once('close', () => clearTimeout(timer));
+  request.once('end', () => clearTimeout(timer));
+  request.resume();
 }
 
 function decodeSegment(segment: string): string {

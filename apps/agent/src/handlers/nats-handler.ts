@@ -1,7 +1,9 @@
+import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ConnectionOptions } from 'node:tls';
 import type { AgentAnswer } from '@microbosh/agent-protocol';
 import { messageOf } from '@microbosh/errors';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { connect, type NatsConnection, type TlsOptions } from '@nats-io/transport-node';
 import { ActionError } from '../errors.ts';
 import type { Log } from '../ports/log.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -12,17 +14,25 @@ export interface NatsOptions {
   /** PEM; absent: no TLS, as the old servers have it. */
   readonly tls?: { readonly ca?: string; readonly certificate?: string; readonly privateKey?: string };
   readonly dispatcher: Dispatcher;
+  /** Forgets the hardware address of a server: after a failover its IP answers from another machine. */
+  readonly flushNeighbour: (ip: string) => Promise<void>;
+  /** Keeps an answer that is too large for a message; answers the id of its blob. */
+  readonly storeLarge: (content: string) => Promise<string>;
   readonly log: Log;
 }
 
 /** NATS refuses larger messages by default. */
 const maxAnswerBytes = 1_048_576;
 const maxConcurrent = 64;
+const flushIntervalMs = 5_000;
+/** What the certificate of a message bus is issued for; host names and addresses are not compared, as in the original. */
+const serverName = /^[a-zA-Z0-9*-]*\.nats\.bosh-internal$/;
 
 /** `agent.<id>` request and reply, and what the agent says unasked. Reconnects for ever, slower each time up to 10 s. */
 export class NatsHandler {
   readonly #options: NatsOptions;
   readonly #connection: NatsConnection;
+  readonly #closing = new AbortController();
   #active = 0;
 
   private constructor(options: NatsOptions, connection: NatsConnection) {
@@ -36,6 +46,8 @@ export class NatsHandler {
     if (!first) throw new ActionError('There is no message bus to connect to', { code: 'E_MBUS' });
     const { tls } = options;
     let attempts = 0;
+    const hosts = servers.map(({ host }) => host);
+    await flushNeighbours(hosts, options);
     const connection = await connect({
       servers: servers.map(({ server }) => server),
       name: options.agentId,
@@ -43,19 +55,10 @@ export class NatsHandler {
       waitOnFirstConnect: true,
       maxReconnectAttempts: -1,
       reconnectDelayHandler: () => Math.min(10_000, 2_000 * (attempts += 1)),
-      ...(tls
-        ? {
-            tls: {
-              handshakeFirst: false,
-              ...(tls.ca === undefined ? {} : { ca: tls.ca }),
-              ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
-              ...(tls.privateKey === undefined ? {} : { key: tls.privateKey }),
-            },
-          }
-        : {}),
+      ...(tls ? { tls: tlsOptions(tls) } : {}),
     });
     const handler = new NatsHandler(options, connection);
-    void handler.#watch(() => (attempts = 0));
+    void handler.#watch(hosts, () => (attempts = 0));
     void handler.#serve();
     await connection.flush();
     return handler;
@@ -67,13 +70,30 @@ export class NatsHandler {
   }
 
   async close(): Promise<void> {
+    this.#closing.abort();
     await this.#connection.drain().catch(() => this.#connection.close());
   }
 
-  async #watch(onConnected: () => void): Promise<void> {
+  async #watch(hosts: readonly string[], onConnected: () => void): Promise<void> {
+    let away: AbortController | undefined;
     for await (const status of this.#connection.status()) {
       this.#options.log.info({ status: status.type }, 'message bus');
-      if (status.type === 'reconnect') onConnected();
+      if (status.type === 'disconnect' && away === undefined) {
+        away = new AbortController();
+        void this.#flushWhileAway(hosts, AbortSignal.any([away.signal, this.#closing.signal]));
+      }
+      if (status.type !== 'reconnect') continue;
+      away?.abort();
+      away = undefined;
+      onConnected();
+    }
+    away?.abort();
+  }
+
+  async #flushWhileAway(hosts: readonly string[], signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await flushNeighbours(hosts, this.#options);
+      await sleep(flushIntervalMs, undefined, { signal }).catch(() => undefined);
     }
   }
 
@@ -90,21 +110,35 @@ export class NatsHandler {
     try {
       const { request, answer } = await dispatcher.dispatch(body);
       const subject = request.reply_to === '' ? reply : request.reply_to;
-      if (subject !== undefined && subject !== '') this.#connection.publish(subject, encodeAnswer(answer));
+      if (subject === undefined || subject === '') return;
+      this.#connection.publish(subject, await this.#encode(answer));
     } catch (error) {
       // As both originals: what is no request gets no answer.
       log.warn({ err: messageOf(error) }, 'a message was not answered');
     }
   }
+
+  async #encode(answer: AgentAnswer): Promise<string> {
+    const fitting = encodeAnswer(answer);
+    if (fitting !== undefined) return fitting;
+    const { storeLarge, log } = this.#options;
+    const message = 'Response exceeded maximum allowed length';
+    try {
+      // As the Ruby agent: directors fetch the blob and show it.
+      const blobstoreId = await storeLarge(JSON.stringify(answer));
+      return JSON.stringify({ exception: { message, blobstore_id: blobstoreId } });
+    } catch (error) {
+      log.warn({ err: messageOf(error) }, 'a large answer could not be stored');
+      return JSON.stringify({ exception: { message } });
+    }
+  }
 }
 
-/** An answer that fits into a message: a long exception loses its middle, a long value becomes an exception. */
-export function encodeAnswer(answer: AgentAnswer, limit = maxAnswerBytes): string {
+/** An answer that fits into a message: a long exception loses its middle; undefined for a value that is too long. */
+export function encodeAnswer(answer: AgentAnswer, limit = maxAnswerBytes): string | undefined {
   const encoded = JSON.stringify(answer);
   if (Buffer.byteLength(encoded) <= limit) return encoded;
-  if ('value' in answer) {
-    return JSON.stringify({ exception: { message: 'Response exceeded maximum allowed length' } });
-  }
+  if ('value' in answer) return undefined;
   const { message } = answer.exception;
   // A character may need six bytes in JSON.
   const half = Math.floor((limit - 200) / 12);
@@ -112,8 +146,39 @@ export function encodeAnswer(answer: AgentAnswer, limit = maxAnswerBytes): strin
   return JSON.stringify({ exception: { message: short } });
 }
 
+function tlsOptions(tls: NonNullable<NatsOptions['tls']>): TlsOptions & ConnectionOptions {
+  return {
+    minVersion: 'TLSv1.2',
+    checkServerIdentity: (_host, { subject }) => {
+      const name = String(subject.CN);
+      if (serverName.test(name)) return undefined;
+      return new ActionError('server Certificate CommonName does not match *.nats.bosh-internal', {
+        code: 'E_MBUS_CERTIFICATE',
+        details: { name },
+      });
+    },
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.certificate === undefined ? {} : { cert: tls.certificate }),
+    ...(tls.privateKey === undefined ? {} : { key: tls.privateKey }),
+  };
+}
+
+async function flushNeighbours(
+  hosts: readonly string[],
+  { flushNeighbour, log }: Pick<NatsOptions, 'flushNeighbour' | 'log'>,
+): Promise<void> {
+  for (const host of new Set(hosts)) {
+    try {
+      for (const { address } of await lookup(host, { all: true })) await flushNeighbour(address);
+    } catch (error) {
+      log.debug({ err: messageOf(error) }, 'the neighbour of the message bus was not forgotten');
+    }
+  }
+}
+
 function natsServer(text: string): {
   readonly server: string;
+  readonly host: string;
   readonly user?: string;
   readonly password?: string;
 } {
@@ -123,6 +188,7 @@ function natsServer(text: string): {
   }
   return {
     server: url.host,
+    host: url.hostname.replace(/^\[|\]$/g, ''),
     ...(url.username === ''
       ? {}
       : { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) }),

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { JsonObject } from '@microbosh/errors';
 import { startAgent, type AgentOptions, type RunningAgent } from '../compose.ts';
 import { createDummyHost, type HostEffect } from '../dummy-host.ts';
 import { layoutOf, type Layout } from '../layout.ts';
@@ -40,30 +41,46 @@ export function testCertificate(dir: string): { readonly certificate: string; re
 }
 
 /** Settings of a dummy machine that serves HTTPS on a free port of 127.0.0.1. */
-export function writeDummySettings(base: string, mbus = 'https://mbus:s3cret-pw@127.0.0.1:0'): string {
+export function writeDummySettings(base: string, given: DummySettings = {}): string {
   mkdirSync(join(base, 'bosh'), { recursive: true });
   const cert = testCertificate(join(base, 'bosh'));
+  const mbus = given.mbus ?? 'https://mbus:s3cret-pw@127.0.0.1:0';
   const settings = {
     agent_id: 'agent-1',
     vm: { name: 'vm-1' },
     mbus,
     networks: { default: { type: 'manual', ip: '10.0.0.6', default: ['dns', 'gateway'] } },
     disks: { persistent: { 'disk-1': '/dev/sdc' } },
-    blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/micro_bosh/data/cache' } },
-    env: mbus.startsWith('nats:') ? {} : { bosh: { mbus: { cert } } },
+    blobstore: given.blobstore ?? {
+      provider: 'local',
+      options: { blobstore_path: '/var/vcap/micro_bosh/data/cache' },
+    },
+    env: { bosh: { mbus: { ...(mbus.startsWith('nats:') ? {} : { cert }), ...given.boshMbus } } },
   };
   writeFileSync(join(base, 'bosh', 'dummy-cpi-agent-env.json'), JSON.stringify(settings), { mode: 0o600 });
   return cert.certificate;
 }
 
+export interface DummySettings {
+  readonly mbus?: string;
+  /** Members of `env.bosh.mbus`. */
+  readonly boshMbus?: JsonObject;
+  readonly blobstore?: JsonObject;
+}
+
+export type TestAgentOptions = DummySettings &
+  Partial<Pick<AgentOptions, 'log' | 'runner' | 'httpsLimits' | 'restart' | 'supervisor' | 'monit'>>;
+
 /** An agent in this process, on a dummy machine below a temporary base directory. */
-export async function startTestAgent(
-  log: Log = silentLog,
-  mbus?: string,
-  options: Partial<Pick<AgentOptions, 'supervisor' | 'monit'>> = {},
-): Promise<TestAgent> {
+export async function startTestAgent(options: TestAgentOptions = {}): Promise<TestAgent> {
   const base = mkdtempSync(join(tmpdir(), 'agent-'));
-  const ca = writeDummySettings(base, mbus);
+  const ca = writeDummySettings(base, options);
+  const { log, runner, httpsLimits, restart, supervisor, monit } = options;
+  const given = Object.fromEntries(
+    Object.entries({ log, runner, httpsLimits, restart, supervisor, monit }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
   const start = async (): Promise<TestAgent> => {
     const effects: HostEffect[] = [];
     const host = createDummyHost(base, effects);
@@ -72,9 +89,9 @@ export async function startTestAgent(
       baseDir: base,
       supervisor: 'builtin',
       host,
-      log,
+      log: silentLog,
       restart: () => undefined,
-      ...options,
+      ...given,
     });
     return {
       layout: layoutOf(base),
