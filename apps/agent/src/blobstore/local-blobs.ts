@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { link, mkdir, open, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { Transform, type Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { DigestVerifier, isBlobId } from '@microbosh/agent-protocol';
@@ -14,6 +14,17 @@ export interface OpenBlob {
   readonly size: number;
   pipeTo(target: Writable): Promise<void>;
   close(): Promise<void>;
+}
+
+const temporaryName = 'tmp';
+
+/** The index of compiled packages and the temporary directory lie beside the blobs, but are none. */
+function isReserved(id: string): boolean {
+  return !isBlobId(id) || id.startsWith('.') || id === temporaryName;
+}
+
+function refuseReserved(id: string): void {
+  if (isReserved(id)) throw new ActionError('The id of the blob is not valid', { code: 'E_BLOB_ID' });
 }
 
 /**
@@ -28,7 +39,7 @@ export class LocalBlobs {
   }
 
   get temporaryDir(): string {
-    return join(this.#layout.blobs, 'tmp');
+    return join(this.#layout.blobs, temporaryName);
   }
 
   async prepare(): Promise<void> {
@@ -45,6 +56,7 @@ export class LocalBlobs {
   }
 
   async write(id: string, content: Readable): Promise<void> {
+    refuseReserved(id);
     const temporary = await this.temporaryFile();
     try {
       await pipeline(content, createWriteStream(temporary, { mode: 0o640, highWaterMark: 1 << 20 }));
@@ -67,7 +79,7 @@ export class LocalBlobs {
   }
 
   async writeSensitive(id: string, bytes: Uint8Array): Promise<void> {
-    if (!isBlobId(id)) throw new ActionError('The id of the blob is not valid', { code: 'E_BLOB_ID' });
+    refuseReserved(id);
     const temporary = join(this.#layout.sensitiveBlobs, `.${randomUUID()}.tmp`);
     await mkdir(this.#layout.sensitiveBlobs, { recursive: true, mode: 0o700 });
     await writeFile(temporary, bytes, { mode: 0o600 });
@@ -75,8 +87,7 @@ export class LocalBlobs {
   }
 
   async openPublic(id: string): Promise<OpenBlob | undefined> {
-    // The index of compiled packages and the temporary directory lie there too, but are no blobs.
-    if (id.startsWith('.') || id === basename(this.temporaryDir)) return undefined;
+    if (isReserved(id)) return undefined;
     const file =
       (await openExisting(join(this.#layout.blobs, id))) ??
       (await openExisting(join(this.#layout.bakedBlobs, id)));
@@ -95,7 +106,7 @@ export class LocalBlobs {
 
   /** Path of a local blob, sensitive ones first; undefined when there is none. */
   async find(id: string): Promise<string | undefined> {
-    if (!isBlobId(id)) return undefined;
+    if (isReserved(id)) return undefined;
     for (const dir of [this.#layout.sensitiveBlobs, this.#layout.blobs, this.#layout.bakedBlobs]) {
       const path = join(dir, id);
       if (await isFile(path)) return path;
@@ -104,7 +115,7 @@ export class LocalBlobs {
   }
 
   async remove(id: string): Promise<void> {
-    if (!isBlobId(id)) return;
+    if (isReserved(id)) return;
     for (const dir of [this.#layout.sensitiveBlobs, this.#layout.blobs]) {
       await rm(join(dir, id), { force: true });
     }

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { isBlobId, RequestMalformed } from '@microbosh/agent-protocol';
+import { RequestMalformed } from '@microbosh/agent-protocol';
 import { errorCode, messageOf } from '@microbosh/errors';
 import type { LocalBlobs } from '../blobstore/local-blobs.ts';
 import type { Log } from '../ports/log.ts';
@@ -178,7 +178,6 @@ export class HttpsServer {
     const id = decodeSegment(path.slice(path.lastIndexOf('/') + 1));
     if (request.method === 'GET') return this.#getBlob(id, response);
     if (request.method !== 'PUT') return end(response, 404);
-    if (!isBlobId(id)) return end(response, 500, 'The id of the blob is not valid');
     try {
       await this.#options.blobs.write(id, request);
       end(response, 201);
@@ -188,7 +187,7 @@ export class HttpsServer {
   }
 
   async #getBlob(id: string, response: ServerResponse): Promise<void> {
-    const blob = isBlobId(id) ? await this.#options.blobs.openPublic(id) : undefined;
+    const blob = await this.#options.blobs.openPublic(id);
     if (!blob) return end(response, 404);
     response.writeHead(200, {
       'content-type': 'application/octet-stream',
