@@ -43,7 +43,7 @@ export default tseslint.config(
   },
   {
     files: ['libs/{spec,agent-protocol,errors}/src/**/*.ts'],
-    ignores: ['**/*.spec.ts'],
+    ignores: ['**/*.spec.ts', 'libs/agent-protocol/src/conformance/**'],
     rules: {
       'no-restricted-imports': [
         'error',

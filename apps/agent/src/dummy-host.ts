@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isJsonObject, type Json } from '@microbosh/errors';
 import type { AgentSettings } from '@microbosh/spec';
 import { ActionError } from './errors.ts';
 import type { AgentHost } from './ports/host.ts';
@@ -37,8 +38,12 @@ export function createDummyHost(baseDir: string, effects: HostEffect[] = []): Ag
       },
       refresh: load,
       update: async (sent) => {
-        effects.push(['update_settings']);
         const { merged, restart } = mergeUpdate(update, sent);
+        const associations = merged['disk_associations'];
+        for (const item of Array.isArray(associations) ? (associations as Json[]) : []) {
+          if (isJsonObject(item) && typeof item.cid === 'string') known(item.cid);
+        }
+        effects.push(['update_settings']);
         update = merged;
         return { restart };
       },

@@ -63,7 +63,11 @@ it('answers each request as the Go agent does', async () => {
   expect(await send({ body: ping })).toMatchObject({ status: 200, body: '{"value":"pong"}' });
   for (const wrong of [{}, { authorization: 'Basic bWJ1czp3cm9uZw==' }, { authorization: 'Bearer x' }]) {
     const answer = await send({ body: ping, headers: { authorization: '', ...wrong } });
-    expect(answer).toMatchObject({ status: 401, body: '', headers: { 'www-authenticate': 'Basic realm=""' } });
+    expect(answer).toMatchObject({
+      status: 401,
+      body: '',
+      headers: { 'www-authenticate': 'Basic realm=""' },
+    });
   }
   for (const [method, path, status] of [
     ['GET', '/agent', 404],
@@ -92,7 +96,9 @@ it('answers each request as the Go agent does', async () => {
 
 it('keeps blobs whole and apart from what else lies there', async () => {
   await start();
-  expect(await send({ method: 'PUT', path: '/blobs/ab/one', body: 'content' })).toMatchObject({ status: 201 });
+  expect(await send({ method: 'PUT', path: '/blobs/ab/one', body: 'content' })).toMatchObject({
+    status: 201,
+  });
 
   expect(await send({ method: 'GET', path: '/blobs/one' })).toMatchObject({ status: 200, body: 'content' });
   for (const path of ['/blobs/%2e%2e%2fspec.json', '/blobs/..%00', '/blobs/a%2fb', '/blobs/%0a']) {

@@ -87,7 +87,11 @@ function settings(pair: Pair): { mbus: string; boshMbus: JsonObject } {
   return { mbus: `nats://127.0.0.1:${port}`, boshMbus: { cert } };
 }
 
-async function ask(director: NatsConnection, method: string, args: readonly unknown[] = []): Promise<unknown> {
+async function ask(
+  director: NatsConnection,
+  method: string,
+  args: readonly unknown[] = [],
+): Promise<unknown> {
   const replyTo = `director.test.${Math.random().toString(36).slice(2)}`;
   const replies = director.subscribe(replyTo, { max: 1, timeout: 15_000 });
   const request = { method, arguments: args, reply_to: replyTo, protocol: 3 };

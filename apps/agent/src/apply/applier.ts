@@ -118,7 +118,8 @@ export class Applier {
       for (const [name, target] of await linksIn(dir)) {
         links.set(join(dir, name), target);
         const packages = join(target, 'packages');
-        if (dir === layout.jobs && (await exists(packages))) packagesOfJobs.set(packages, await linksIn(packages));
+        if (dir === layout.jobs && (await exists(packages)))
+          packagesOfJobs.set(packages, await linksIn(packages));
       }
     }
     return { spec: await specs.current(), links, packagesOfJobs, controlFiles: await this.#controlFiles() };

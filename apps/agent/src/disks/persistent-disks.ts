@@ -211,9 +211,7 @@ export class LinuxPersistentDisks implements PersistentDisks {
   /** The clients of the Go agent name no disks: what is mounted tells which are meant. */
   async #cidAt(point: string): Promise<string> {
     for (const [cid, hint] of Object.entries(await this.#known())) {
-      const device = await this.#resolver
-        .resolve(cid, hint, undefined, { waitMs: 0 })
-        .catch(() => undefined);
+      const device = await this.#resolver.resolve(cid, hint, undefined, { waitMs: 0 }).catch(() => undefined);
       if (device && (await this.#mountPointsOf(device, undefined)).includes(point)) return cid;
     }
     throw new MigrationRefused(`No known disk is mounted on ${point}.`, {

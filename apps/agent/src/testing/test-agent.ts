@@ -50,7 +50,7 @@ export function writeDummySettings(base: string, given: DummySettings = {}): str
     vm: { name: 'vm-1' },
     mbus,
     networks: { default: { type: 'manual', ip: '10.0.0.6', default: ['dns', 'gateway'] } },
-    disks: { persistent: { 'disk-1': '/dev/sdc' } },
+    disks: { persistent: { 'disk-1': '/dev/sdc', 'disk-2': '/dev/sdd' } },
     blobstore: given.blobstore ?? {
       provider: 'local',
       options: { blobstore_path: '/var/vcap/micro_bosh/data/cache' },

@@ -19,7 +19,19 @@ export function createAuthority(name: string): TestAuthority {
   const dir = mkdtempSync(join(tmpdir(), 'pki-'));
   const openssl = (...args: string[]) => execFileSync('openssl', args, { cwd: dir, stdio: 'ignore' });
   const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-  openssl('req', '-x509', ...newKey, '-days', '2', '-subj', `/CN=${name}`, '-keyout', 'ca.key', '-out', 'ca.crt');
+  openssl(
+    'req',
+    '-x509',
+    ...newKey,
+    '-days',
+    '2',
+    '-subj',
+    `/CN=${name}`,
+    '-keyout',
+    'ca.key',
+    '-out',
+    'ca.crt',
+  );
   return {
     certificate: readFileSync(join(dir, 'ca.crt'), 'utf8'),
     issue: (commonName, alternativeNames = 'IP:127.0.0.1') => {
