@@ -28,6 +28,8 @@ export interface CompilerOptions {
 
 const scriptTimeoutMs = 6 * 3_600_000;
 const tailBytes = 10 * 1024;
+/** Of each stream in the log; a script that says more is not stopped. */
+const maxLogBytes = 256 * 2 ** 20;
 const maxRememberedResults = 2_000;
 
 /**
@@ -169,13 +171,26 @@ export class Compiler {
       BOSH_PACKAGE_NAME: request.name,
       BOSH_PACKAGE_VERSION: request.version,
     };
-    // The private `packages` directory ends with the namespace of the script.
-    const inside = 'mount --bind "$1" "$2" && cd "$3" && exec bash -x packaging';
+    // Limits: no core files, enough open files, and first to go when memory is short. The private `packages` directory
+    // and every process that the script leaves end with its namespaces; those end with this process, however it dies.
+    const inside =
+      'ulimit -c 0; ulimit -n 65536 2>/dev/null; echo 900 > /proc/self/oom_score_adj; mount --bind "$1" "$2" && cd "$3" && exec bash -x packaging';
+    const written = { stdout: 0, stderr: 0 };
     try {
       await runner.run(
         [
-          ...(['unshare', '--mount', '--propagation', 'private', '--'] as const),
-          ...['sh', '-c', inside, 'compile', places.packages, layout.packages, places.build],
+          ...(['setpriv', '--pdeathsig', 'KILL', '--', 'nice', '-n', '5'] as const),
+          ...[
+            'unshare',
+            '--mount',
+            '--propagation',
+            'private',
+            '--pid',
+            '--fork',
+            '--kill-child',
+            '--mount-proc',
+          ],
+          ...['--', 'sh', '-c', inside, 'compile', places.packages, layout.packages, places.build],
         ],
         {
           cwd: places.build,
@@ -183,7 +198,10 @@ export class Compiler {
           timeoutMs: scriptTimeoutMs,
           maxOutputBytes: tailBytes,
           signal: context.signal,
-          onOutput: (stream, chunk) => void streams[stream].write(chunk),
+          onOutput: (stream, chunk) => {
+            written[stream] += chunk.length;
+            if (written[stream] <= maxLogBytes) streams[stream].write(chunk);
+          },
         },
       );
     } catch (error) {

@@ -112,7 +112,8 @@ export class Dispatcher {
         method,
         cancellable,
         lane: shared.has(method) ? 'shared' : 'exclusive',
-        ...(persistent ? { persist: request as unknown as JsonObject } : {}),
+        // What cannot run is not worth a record.
+        ...(persistent && fits(method, request) ? { persist: request as unknown as JsonObject } : {}),
       },
       (context) => this.#execute(method, request, context),
     );
@@ -132,6 +133,15 @@ export class Dispatcher {
     const action = this.#actions[method as keyof ActionTable] as Action<MethodName> | undefined;
     if (!action) throw new Error(`unknown message ${method}`);
     return action(args, { ...context, protocol: request.protocol });
+  }
+}
+
+function fits(method: MethodName, request: AgentRequest): boolean {
+  try {
+    parseArguments(method, request.arguments);
+    return true;
+  } catch {
+    return false;
   }
 }
 

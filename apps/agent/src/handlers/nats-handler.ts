@@ -146,7 +146,9 @@ export function encodeAnswer(answer: AgentAnswer, limit = maxAnswerBytes): strin
   return JSON.stringify({ exception: { message: short } });
 }
 
-function tlsOptions(tls: NonNullable<NatsOptions['tls']>): TlsOptions & ConnectionOptions {
+function tlsOptions(
+  tls: NonNullable<NatsOptions['tls']>,
+): TlsOptions & Pick<ConnectionOptions, 'minVersion' | 'checkServerIdentity'> {
   return {
     minVersion: 'TLSv1.2',
     checkServerIdentity: (_host, { subject }) => {

@@ -163,6 +163,7 @@ export class TaskManager {
 
   async #run(task: Task): Promise<void> {
     const { id } = task;
+    let outcome: TaskState;
     try {
       task.controller.signal.throwIfAborted();
       const value = await task.work({
@@ -172,14 +173,16 @@ export class TaskManager {
           task.state = { kind: 'running', answer: { agent_task_id: id, state: 'running', progress } };
         },
       });
-      task.state = { kind: 'done', value };
+      outcome = { kind: 'done', value };
     } catch (error) {
-      task.state = { kind: 'failed', error };
+      outcome = { kind: 'failed', error };
     }
     try {
-      // A recorded value stays until newer ones push it out: the client may ask after the restart.
+      // Before anybody is told the result: a process that dies in between must not run the work again. A recorded
+      // value stays until newer ones push it out, for the client asks after the restart.
       if (task.persist && this.#persisted[id]?.Value === undefined) await this.#forget(id);
     } finally {
+      task.state = outcome;
       this.#running.delete(task);
       this.#dropOldest();
       this.#startWaiting();
