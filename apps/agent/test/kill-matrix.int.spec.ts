@@ -208,7 +208,7 @@ describe('the agent, killed at every step', () => {
   }
 
   it('has applied the old spec or the new one', async () => {
-    const current = new Map(lanes.map((lane) => [lane, 'a'] as const));
+    const current = new Map<Lane, string>(lanes.map((lane) => [lane, 'a']));
     for (const lane of lanes) await lane.client.apply(await lane.spec('a'));
     const seen = new Set<string>();
     const steps = await everyStep(async (lane, at) => {
@@ -230,7 +230,6 @@ describe('the agent, killed at every step', () => {
       current.set(lane, wanted);
       return killed;
     });
-    console.log(`apply: killed at ${steps} steps`);
     expect(steps).toBeGreaterThan(30);
     expect([...seen].sort()).toEqual(['new', 'old']);
   }, 240_000);
@@ -263,7 +262,6 @@ describe('the agent, killed at every step', () => {
       expect(execFileSync('tar', ['-xzOf', archive, './answer']).toString()).toBe('forty-two');
       return killed;
     });
-    console.log(`compile: killed at ${steps} steps`);
     expect(steps).toBeGreaterThan(15);
   }, 240_000);
 });

@@ -99,6 +99,7 @@ export class TestMachine {
       'grep -q ^vcap: /etc/passwd || echo vcap:x:21000:21000::/home/vcap:/bin/sh >> /etc/passwd',
       'grep -q ^vcap: /etc/shadow || echo "vcap:!:19000:0:99999:7:::" >> /etc/shadow',
       'mkdir -p /home/vcap',
+      'mkdir -p /usr/local/share/ca-certificates; mount -t tmpfs tmpfs /usr/local/share/ca-certificates',
       'ip link set lo up',
       'ip link add eth0 type dummy && ip addr add 10.77.0.2/24 dev eth0 && ip link set eth0 up',
       'echo ready',

@@ -1,0 +1,51 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { machineSettings } from '../src/testing/machine-settings.ts';
+import { testCertificate } from '../src/testing/test-agent.ts';
+import { TestMachine } from '../src/testing/test-machine.ts';
+
+const root = join(import.meta.dirname, '../../..');
+const node = process.execPath;
+let machine: TestMachine;
+
+beforeEach(async () => {
+  machine = await TestMachine.create();
+});
+afterEach(async () => machine.dispose());
+
+/** The agent as a program on a machine with users, disks and host names of its own; the suite runs beside it. */
+it('the agent on a real machine passes the conformance suite, and the machine shows the effects', async () => {
+  const settings = machineSettings(['a', 'b']) as { env: { bosh: object } };
+  mkdirSync(join(machine.directory, 'vcap/bosh/log'));
+  const cert = testCertificate(join(machine.directory, 'vcap/bosh'));
+  machine.configure({ ...settings, env: { bosh: { ...settings.env.bosh, mbus: { cert } } } } as never);
+  await machine.attach('a', 64);
+  await machine.attach('b', 96);
+  await machine.boot();
+  await machine.run(
+    'mkdir -p /etc/ssh && echo "ssh-rsa AAAA host" > /etc/ssh/ssh_host_rsa_key.pub; groupadd bosh_sshers',
+  );
+  await machine.run(
+    `cd /var/vcap/bosh; PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin setsid ${node} ${root}/apps/agent/src/main.ts -P ubuntu -M builtin -C /var/vcap/bosh/agent.json > log/current 2>&1 < /dev/null & for i in $(seq 300); do curl -sk https://127.0.0.1:6868/ > /dev/null && exit 0; sleep 0.1; done; cat log/current; exit 1`,
+  );
+
+  const mbus = 'https://mbus:secret@127.0.0.1:6868';
+  const output = await machine.run(
+    `timeout 55 ${node} ${root}/libs/agent-protocol/src/conformance/main.ts --mbus ${mbus} --ca /var/vcap/bosh/agent.crt --require-all --destructive --disks a,b --json || true`,
+  );
+
+  const { results, counts } = JSON.parse(output) as {
+    results: { method: string; title: string; verdict: string }[];
+    counts: { ok: number };
+  };
+  expect(results.filter(({ verdict }) => verdict === 'failed')).toEqual([]);
+  expect(results.filter(({ verdict }) => verdict === 'skipped').map(({ method }) => method)).toEqual(
+    expect.arrayContaining(['shutdown', 'configure_networks']),
+  );
+  expect(counts.ok).toBeGreaterThan(150);
+  expect(await machine.run('grep -c "^192.0.2.7 conformance.test$" /etc/hosts')).toBe('1\n');
+  expect(await machine.run('stat -c "%a %G" /var/vcap/instance/dns/records.json')).toBe('640 vcap\n');
+  expect(await machine.run('grep -c ^bosh_ /etc/passwd || true')).toBe('0\n');
+  expect(await machine.run('ls /var/vcap/bosh_ssh')).toBe('');
+});
