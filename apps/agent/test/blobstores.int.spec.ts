@@ -171,7 +171,8 @@ describe('a DAV blobstore, Debian’s nginx over TLS', () => {
     const wrong = await provider({ provider: 'dav', options: { ...options, password: 'wrong' } });
     await expect(wrong.put(join(work, 'source'), 'refused')).rejects.toThrow(/401/);
     expect(await wrong.has('empty')).toBe(false);
-    const { tls: _tls, ...untrusting } = options;
+    const { tls, ...untrusting } = options;
+    expect(tls.cert.ca).toContain('BEGIN CERTIFICATE');
     const stranger = await provider({ provider: 'dav', options: untrusting });
     await expect(stranger.get('empty', join(work, 'target'))).rejects.toThrow(/GET https:/);
   });

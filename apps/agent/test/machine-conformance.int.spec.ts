@@ -19,7 +19,7 @@ it('the agent on a real machine passes the conformance suite, and the machine sh
   const settings = machineSettings(['a', 'b']) as { env: { bosh: object } };
   mkdirSync(join(machine.directory, 'vcap/bosh/log'));
   const cert = testCertificate(join(machine.directory, 'vcap/bosh'));
-  machine.configure({ ...settings, env: { bosh: { ...settings.env.bosh, mbus: { cert } } } } as never);
+  machine.configure({ ...settings, env: { bosh: { ...settings.env.bosh, mbus: { cert } } } });
   await machine.attach('a', 64);
   await machine.attach('b', 96);
   await machine.boot();

@@ -110,7 +110,7 @@ export async function fuzzAgent(options: {
     }
     return run.report();
   } finally {
-    await run.close();
+    run.close();
     await agent.close();
   }
 }

@@ -110,7 +110,7 @@ function agentBody(dice: Dice, pool: Pool): Buffer {
   const valid = pool.valid[name] ?? [[]];
   let args: Json = [...dice.pick(valid)];
   if (dice.chance(0.65)) args = mutated(dice, args);
-  const request: Record<string, Json> = { method: method as Json, arguments: args, reply_to: 'fuzz' };
+  const request: Record<string, Json> = { method: method, arguments: args, reply_to: 'fuzz' };
   if (dice.chance(0.3)) request['protocol'] = dice.chance(0.7) ? dice.below(5) : randomJson(dice);
   if (dice.chance(0.1)) request['reply_to'] = randomJson(dice);
   if (dice.chance(0.05)) request[dice.pick(oddTexts)] = randomJson(dice);

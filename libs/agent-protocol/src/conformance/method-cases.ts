@@ -372,7 +372,7 @@ const machine: readonly Case[] = [
     for (let attempt = 0; attempt < 60; attempt += 1) {
       const answer = await agent.call('get_task', [id]).catch(() => undefined);
       if (answer && 'value' in answer && answer.value === 'ok') return;
-      if (answer && 'exception' in answer) throw new Error(String(answer.exception.message));
+      if (answer && 'exception' in answer) throw new Error(answer.exception.message);
       await sleep(500);
     }
     throw new Error('the task was not answered with ok');

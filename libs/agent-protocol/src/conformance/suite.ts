@@ -99,7 +99,7 @@ export function expectThat(condition: boolean, problem: string): void {
 
 export function valueOf(answer: Envelope): Json {
   if ('value' in answer) return answer.value;
-  throw new UnexpectedException(String(answer.exception.message));
+  throw new UnexpectedException(answer.exception.message);
 }
 
 export function expectValue(answer: Envelope, wanted: Json): void {
@@ -110,7 +110,7 @@ export function expectValue(answer: Envelope, wanted: Json): void {
 
 export function expectException(answer: Envelope, pattern: RegExp): void {
   if ('value' in answer) throw new Error(`an exception was due; the value is ${short(answer.value)}`);
-  const message = String(answer.exception.message);
+  const message = answer.exception.message;
   if (/unknown message/.test(message) && !pattern.test(message)) throw new UnexpectedException(message);
   expectThat(
     pattern.test(message),
@@ -120,7 +120,7 @@ export function expectException(answer: Envelope, pattern: RegExp): void {
 
 export function objectOf(value: Json): Readonly<Record<string, Json>> {
   if (!isJsonObject(value)) throw new Error(`the value is ${short(value)} and not an object`);
-  return value as Readonly<Record<string, Json>>;
+  return value;
 }
 
 export function stringOf(value: Json | undefined, what: string): string {

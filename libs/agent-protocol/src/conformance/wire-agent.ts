@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isJsonObject, type Json, type JsonObject } from '@microbosh/errors';
+import { isJsonObject, type Json } from '@microbosh/errors';
 import { blobPath } from '../blob-path.ts';
 
 export interface WireAnswer {
@@ -9,8 +9,13 @@ export interface WireAnswer {
   readonly body: Buffer;
 }
 
+export interface Failure {
+  readonly message: string;
+  readonly [key: string]: Json;
+}
+
 /** Exactly what stood in the envelope. */
-export type Envelope = { readonly value: Json } | { readonly exception: JsonObject };
+export type Envelope = { readonly value: Json } | { readonly exception: Failure };
 
 export interface WireOptions {
   readonly mbus: URL;
@@ -98,7 +103,7 @@ export class WireAgent {
     if (!isJsonObject(exception) || typeof exception.message !== 'string') {
       throw new Error('the exception is not an object with a message');
     }
-    return { exception };
+    return { exception: { ...exception, message: exception.message } };
   }
 
   async call(method: string, args?: Json, protocol?: number): Promise<Envelope> {
@@ -114,7 +119,7 @@ export class WireAgent {
   /** Starts a task; the first answer has to be its id. */
   async begin(method: string, args?: Json, protocol?: number): Promise<string> {
     const first = await this.call(method, args, protocol);
-    if ('exception' in first) throw new UnexpectedException(String(first.exception.message));
+    if ('exception' in first) throw new UnexpectedException(first.exception.message);
     const { value } = first;
     const isTask = isJsonObject(value) && value.state === 'running';
     if (!isTask || typeof value.agent_task_id !== 'string') {
