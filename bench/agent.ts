@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Pool } from 'undici';
 import { AgentClient } from '../libs/agent-client/src/index.ts';
+import type { ApplySpec } from '../libs/spec/src/index.ts';
 import { writeDummySettings } from '../apps/agent/src/testing/test-agent.ts';
 import { medianMs, timeMs } from './result.ts';
 import type { BenchResult, Figure } from './result.ts';
@@ -106,7 +107,7 @@ async function pings(agent: number, hello: number, ca: string): Promise<readonly
 }
 
 async function states(client: AgentClient): Promise<readonly Figure[]> {
-  const spec = {
+  const spec: ApplySpec = {
     ...{ deployment: 'bench', name: 'bench', index: 0, id: '0', az: 'unknown' },
     networks: { default: { type: 'manual', ip: '10.0.0.6' } },
     configuration_hash: 'bench',
