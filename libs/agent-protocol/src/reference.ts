@@ -14,6 +14,13 @@ export function protocolReference(): string {
     '`code`, `retryable` and `advice` to an exception. A task answers `{"agent_task_id", "state": "running"}` first and',
     'is followed with `get_task`. A request repeated with the same `request_id` and body is not executed again.',
     '',
+    'Over NATS an answer of more than 1 MiB is kept as a blob and answered with an exception that has its `blobstore_id`.',
+    'The server has to show a certificate for `*.nats.bosh-internal`. Over HTTPS, `env.bosh.mbus.client_ca` (ours) lets in',
+    'only clients with a certificate of that authority.',
+    '',
+    '`npm run conformance -- --mbus https://user:password@host:port` asks any agent all of this, one case per method,',
+    'argument form and error; what changes the machine only with a flag.',
+    '',
     ...names.flatMap(section),
   ].join('\n')}`;
 }
