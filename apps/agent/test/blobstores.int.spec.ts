@@ -10,7 +10,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer as createHttpServer, request as httpRequest, type Server } from 'node:http';
+import {
+  createServer as createHttpServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+} from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -182,14 +187,7 @@ describe('an S3-compatible blobstore', () => {
   const keys = { access_key_id: 'AKIDTEST', secret_access_key: 'secret' };
 
   /** Checks signatures as the services document it, from what came over the wire. */
-  function isSigned(
-    request: {
-      readonly method?: string;
-      readonly url?: string;
-      readonly headers: NodeJS.Dict<string | string[]>;
-    },
-    body: Buffer,
-  ): boolean {
+  function isSigned(request: IncomingMessage, body: Buffer): boolean {
     const header = String(request.headers.authorization ?? '');
     const match =
       /^AWS4-HMAC-SHA256 Credential=AKIDTEST\/(\d{8})\/([^/]+)\/s3\/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})$/.exec(
@@ -201,7 +199,7 @@ describe('an S3-compatible blobstore', () => {
     if (request.headers['x-amz-content-sha256'] !== payload) return false;
     const [path = '', query = ''] = (request.url ?? '').split('?');
     const lines = signedHeaders.split(';').map((name) => `${name}:${String(request.headers[name]).trim()}\n`);
-    const canonical = `${request.method}\n${path}\n${query}\n${lines.join('')}\n${signedHeaders}\n${payload}`;
+    const canonical = `${request.method ?? ''}\n${path}\n${query}\n${lines.join('')}\n${signedHeaders}\n${payload}`;
     const scope = `${day}/${region}/s3/aws4_request`;
     const text = `AWS4-HMAC-SHA256\n${String(request.headers['x-amz-date'])}\n${scope}\n${createHash('sha256').update(canonical).digest('hex')}`;
     const key = [day, region, 's3', 'aws4_request'].reduce<Buffer>(
