@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { run, succeed } from './support/commands.ts';
+import { run, start, succeed } from './support/commands.ts';
 import type { Finished } from './support/commands.ts';
 import { microStemcell } from './support/micro-stemcell.ts';
 
@@ -106,6 +106,28 @@ readiness:
     expect(JSON.parse((await micro('agent', 'state')).stdout)).toMatchObject({ job_state: 'running' });
   });
 
+  it('works with the commands of every other manifest: errands, logs, drift', async () => {
+    const manifest = join(folder, 'micro_bosh.yml');
+    const follow = start(['bin/microbosh', 'logs', manifest, '--follow'], { env });
+    await follow.printed('serving');
+
+    const errand = await succeed(['bin/microbosh', 'run-errand', manifest, 'greeter'], { env });
+    await follow.printed('the errand ran');
+    follow.process.kill('SIGINT');
+
+    expect((await follow.finished).exitCode).toBe(130);
+    expect(errand.stdout).toContain('the errand ran\n');
+    expect(errand.stderr).toContain('and complained');
+    expect((await run(['bin/microbosh', 'run-errand', manifest, 'other'], { env })).exitCode).toBe(1);
+
+    expect((await run(['bin/microbosh', 'drift', manifest], { env })).exitCode).toBe(0);
+    await succeed(['bin/microbosh', 'agent', manifest, 'stop'], { env });
+    const drift = await run(['bin/microbosh', 'drift', manifest], { env });
+    expect(drift.stdout).toContain("the jobs are 'stopped' and should be 'running'");
+    expect(drift.exitCode).toBe(4);
+    await succeed(['bin/microbosh', 'agent', manifest, 'start'], { env });
+  });
+
   it('is not created again, and left alone by an update that changes nothing', async () => {
     const again = await run(['bin/microbosh', 'micro', 'deploy', stemcell], { env });
     const { stdout } = await micro('deploy', '--update', '--tty', '-n');
@@ -116,7 +138,11 @@ readiness:
 
   it('applies a changed configuration to the same VM', async () => {
     const vm = /^VM CID +(\S+)$/m.exec((await micro('status')).stdout)?.[1];
+    const plan = () =>
+      run(['bin/microbosh', 'plan', join(folder, 'micro_bosh.yml'), '--detailed-exitcode'], { env });
+    expect((await plan()).exitCode).toBe(0);
     await edit('ntp: [first]', 'ntp: [second]');
+    expect((await plan()).exitCode).toBe(2);
 
     await micro('deploy', '--update-if-exists', '--tty', '-n');
 

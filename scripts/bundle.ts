@@ -12,12 +12,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NodeCommandRunner } from '@microbosh/host';
 import { build, type BuildOptions, type Plugin } from 'esbuild';
+import { bundleOptions } from './bundle-options.ts';
 
 const root = dirname(import.meta.dirname);
 const runner = new NodeCommandRunner();
-
-/** Packages that bundle conditionally needed native code, or that the programs only use when installed. */
-const external = ['pg-native', 'cpu-features'];
 
 /**
  * `import … from 'node:http'` in an ES module reads every export of it, which loads what its lazy ones stand for: fetch,
@@ -45,23 +43,7 @@ const noSchemaCompilers: Plugin = {
   },
 };
 
-const common: BuildOptions = {
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node26',
-  legalComments: 'none',
-  logLevel: 'warning',
-  external,
-  plugins: [lazyBuiltins],
-  // The text stays in memory while the program runs. Names are kept: they stand in stack traces.
-  minifyWhitespace: true,
-  minifySyntax: true,
-  // CommonJS dependencies call require(); an ES module has none of its own.
-  banner: {
-    js: "import{createRequire as __createRequire}from'node:module';import{fileURLToPath as __f}from'node:url';import{dirname as __d}from'node:path';const require=__createRequire(import.meta.url),__filename=__f(import.meta.url),__dirname=__d(__filename);",
-  },
-};
+const common: BuildOptions = { ...bundleOptions, plugins: [lazyBuiltins] };
 
 async function bundle(entry: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });

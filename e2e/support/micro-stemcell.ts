@@ -12,7 +12,7 @@ const greeter: Readonly<Record<string, string>> = {
   'config/final.yml': 'name: greeting\n',
   'jobs/greeter/spec': [
     'name: greeter',
-    'templates: {ctl.erb: bin/ctl, page.erb: config/page}',
+    'templates: {ctl.erb: bin/ctl, run.erb: bin/run, page.erb: config/page}',
     'packages: []',
     'properties:',
     '  greeter.port: {default: 8080}',
@@ -29,6 +29,10 @@ const greeter: Readonly<Record<string, string>> = {
   ].join('\n'),
   'jobs/greeter/templates/page.erb':
     "<%= p('director.name') %> at <%= p('agent.nats.address') %> asks <%= p('ntp').join(',') %>",
+  'jobs/greeter/templates/run.erb': `#!/bin/bash
+echo "the errand ran" | tee -a /var/vcap/sys/log/greeter/greeter.stdout.log
+echo "and complained" >&2
+`,
   'jobs/greeter/templates/ctl.erb': `#!/bin/bash
 set -eu
 pidfile=/var/vcap/sys/run/greeter.pid

@@ -81,6 +81,11 @@ export class StemcellUnusable extends OperationalError {
   readonly code = 'E_STEMCELL_UNUSABLE';
 }
 
+/** A state cannot be begun with what is in the cloud: there is one, or it is not clear what belongs to it. */
+export class AdoptRefused extends OperationalError {
+  readonly code = 'E_ADOPT_REFUSED';
+}
+
 /** There is no way into the VM by SSH: no client here, no user there. */
 export class SshUnavailable extends OperationalError {
   readonly code = 'E_SSH_UNAVAILABLE';

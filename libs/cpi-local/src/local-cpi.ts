@@ -18,6 +18,7 @@ import type {
   CpiExtensions,
   CpiFactory,
   CpiInfo,
+  FoundResource,
   CreatedVm,
 } from '@microbosh/cpi';
 import { errorCode, isOperationalError, messageOf } from '@microbosh/errors';
@@ -661,6 +662,26 @@ export class LocalCpi implements Cpi, CpiExtensions {
       const collections = { stemcell: this.#store.stemcells, vm: this.#store.vms, disk: this.#store.disks };
       const cid = `${kind}-${this.#uuidFor(token)}`;
       return (await collections[kind].find(cid)) === undefined ? undefined : cid;
+    });
+  }
+
+  async findByMetadata(
+    context: CallContext,
+    metadata: Readonly<Record<string, string>>,
+  ): Promise<readonly FoundResource[]> {
+    return this.#locked(context, async () => {
+      const fits = (record: { readonly metadata: Readonly<Record<string, string>> }) =>
+        Object.entries(metadata).every(([key, value]) => record.metadata[key] === value);
+      const vms = (await this.#store.vms.list()).filter(fits);
+      const disks = (await this.#store.disks.list()).filter(
+        (disk) => disk.ephemeralOf === undefined && fits(disk),
+      );
+      const stemcells = new Set(vms.map(({ stemcellCid }) => stemcellCid));
+      return [
+        ...vms.map(({ cid }) => ({ kind: 'vm' as const, cid })),
+        ...disks.map(({ cid, sizeMiB }) => ({ kind: 'disk' as const, cid, sizeMiB })),
+        ...[...stemcells].map((cid) => ({ kind: 'stemcell' as const, cid })),
+      ];
     });
   }
 

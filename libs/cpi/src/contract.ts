@@ -106,6 +106,15 @@ export interface CloudCheck {
   readonly advice?: string;
 }
 
+/** Something that a deployment has in the cloud. */
+export interface FoundResource {
+  readonly kind: 'vm' | 'disk' | 'stemcell';
+  readonly cid: string;
+  /** Of a disk, where the cloud tells. */
+  readonly sizeMiB?: number;
+  readonly cloudProperties?: JsonObject;
+}
+
 /**
  * What our own CPIs can do beyond the contract when they run in process.
  */
@@ -124,6 +133,14 @@ export interface CpiExtensions {
     kind: 'stemcell' | 'vm' | 'disk',
     token: string,
   ): Promise<string | undefined>;
+  /**
+   * What exists with all of these values in its metadata, and the stemcells of those VMs: how a deployer that lost its
+   * state finds what it made. Ephemeral disks belong to their VM and are not named.
+   */
+  findByMetadata?(
+    context: CallContext,
+    metadata: Readonly<Record<string, string>>,
+  ): Promise<readonly FoundResource[]>;
   /**
    * Looks whether a deploy can go through: credentials, sizes, networks, keys, quota. Changes nothing, and throws only
    * for a defect of the program: what cannot be found out is a failed check.

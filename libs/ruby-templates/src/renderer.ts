@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { setFlagsFromString } from 'node:v8';
 import { Worker } from 'node:worker_threads';
 import { Cancelled, messageOf } from '@microbosh/errors';
+import { templateAssets } from './assets.ts';
 import type { TemplateContext } from './evaluation-context.ts';
 import {
   describeRaised,
@@ -127,13 +127,14 @@ class Pool implements TemplateRenderer {
   }
 
   #startSlot(start: { boots: boolean; onReady?: () => void; onFailure?: (error: unknown) => void }): void {
+    const assets = templateAssets();
     const setUp: WorkerSetUp = {
       boots: start.boots,
-      binary: fileURLToPath(import.meta.resolve('@ruby/3.4-wasm-wasi/dist/ruby+stdlib.wasm')),
-      prelude: fileURLToPath(new URL('./evaluation.rb', import.meta.url)),
+      binary: assets.binary,
+      prelude: assets.prelude,
       maxMemoryPages: this.#options.memoryLimitMiB * pagesPerMiB,
     };
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+    const worker = new Worker(assets.worker, {
       workerData: setUp,
       name: 'template renderer',
       env: {},

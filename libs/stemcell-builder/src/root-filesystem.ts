@@ -6,9 +6,10 @@ import { errorCode } from '@microbosh/errors';
 import type { CommandRunner } from '@microbosh/host';
 import { readAptConfiguration } from './apt-configuration.ts';
 import type { Flavour } from './flavour.ts';
+import { libraryFolder } from './library-folder.ts';
 import { packagesFor } from './packages.ts';
 
-const library = join(import.meta.dirname, '..');
+const library = libraryFolder();
 const timeoutMs = 60 * 60_000;
 
 export interface RootFilesystemRequest {

@@ -94,7 +94,9 @@ async function tool(argv: readonly [string, ...string[]]): Promise<void> {
 }
 
 function missing(program: string, error: unknown): SshUnavailable {
-  const absent = errorCode(error) === 'ENOENT' || errorCode(error) === 'E_COMMAND_NOT_FOUND';
+  const absent = [error, error instanceof Error ? error.cause : undefined].some(
+    (reason) => errorCode(reason) === 'ENOENT',
+  );
   return new SshUnavailable(
     absent ? `'${program}' is not on this machine` : `'${program}' failed: ${messageOf(error)}`,
     { details: { program }, advice: 'Install the OpenSSH client (openssh-client).', cause: error },

@@ -35,7 +35,17 @@ const globalOptions: readonly OptionDeclaration[] = [
 ];
 
 /** Switches of the original that have no effect on these commands; accepted so that scripts keep working. */
-const ignoredOptions: readonly string[] = ['--sha2', '--parallel <number>', '--config <path>'];
+const ignoredOptions: readonly string[] = [
+  '--sha2',
+  '--parallel <number>',
+  '--config <path>',
+  '--column <name>',
+  '-e, --environment <url>',
+  '--ca-cert <path>',
+  '--client <name>',
+  '--client-secret <secret>',
+  '-d, --deployment <name>',
+];
 
 export const variableOptions: readonly OptionDeclaration[] = [
   { flags: '-v, --var <name=value>', summary: 'set a variable', repeatable: true },
@@ -84,7 +94,10 @@ export function declareCommand(
   addGlobalOptions(command);
   for (const flags of ignoredOptions) {
     const option = command.createOption(flags).hideHelp();
-    if (!command.options.some(({ long }) => long === option.long)) command.addOption(option);
+    const isDeclared = command.options.some(
+      ({ long, short }) => long === option.long || (short !== undefined && short === option.short),
+    );
+    if (!isDeclared) command.addOption(option);
   }
   command.action(async () => {
     await dispatch(declaration.load, command.args, command.optsWithGlobals<CommandOptions>());

@@ -155,6 +155,18 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
     load: () => import('../commands/support.ts'),
   });
   declareCommand(program, dispatch, {
+    usage: 'adopt <manifest>',
+    aliases: ['refresh'],
+    summary: 'rebuild a state that is lost from what the cloud has of this deployment',
+    options: [
+      stateOption,
+      ...variableOptions,
+      { flags: '--vm <cid>', summary: 'this VM, for a CPI that cannot search' },
+      { flags: '--disk <cid>', summary: 'this disk; the first one is that in use', repeatable: true },
+    ],
+    load: () => import('../commands/adopt.ts'),
+  });
+  declareCommand(program, dispatch, {
     usage: 'timeline <manifest>',
     summary: 'show what the runs on this environment did, with times',
     options: [stateOption, { flags: '--html <path>', summary: 'write a self-contained page' }],

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { errorCode } from '@microbosh/errors';
@@ -13,6 +14,8 @@ import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { listOption, textOption } from '../cli/context.ts';
 
 const checkout = join(import.meta.dirname, '../../../..');
+/** Installed, the program has no checkout around it: what is not named is in the working directory. */
+const isCheckout = existsSync(join(checkout, 'packaging/agent/build'));
 /** 2026-01-01T00:00:00Z, unless SOURCE_DATE_EPOCH says otherwise. */
 const defaultEpoch = 1_767_225_600;
 
@@ -30,7 +33,9 @@ export async function run(
   }
   const path = (name: string, fallback: string) => {
     const given = textOption(options, name);
-    return given === undefined ? join(checkout, fallback) : resolve(context.cwd, given);
+    return given === undefined
+      ? join(isCheckout ? checkout : context.cwd, fallback)
+      : resolve(context.cwd, given);
   };
   const agentPackage = path('agent', 'dist/agent/microbosh-agent.deb');
   await requireFile(agentPackage);

@@ -18,7 +18,7 @@ interface CachedItem {
 }
 
 /** Folders of the cache: what is in them is made or downloaded again when it is needed. */
-const caches = ['downloads', 'compiled', 'cpi'];
+const caches = ['downloads', 'compiled', 'cpi', 'runtime'];
 const defaultAgeDays = 30;
 const defaultSizeMiB = 10_240;
 

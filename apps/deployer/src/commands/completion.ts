@@ -16,22 +16,23 @@ export async function run(
   args: readonly string[],
   _options: CommandOptions,
 ): Promise<number> {
-  const [shell = ''] = args;
+  context.console.block(completionScript(args[0] ?? ''));
+  return exitCodes.done;
+}
+
+export function completionScript(shell: string): string {
   const write = writers[shell];
   if (write === undefined) {
     throw new ShellUnknown(`There is no completion for '${shell}'`, {
       advice: `There is one for: ${Object.keys(writers).join(', ')}.`,
     });
   }
-  context.console.block(
-    write(
-      commandLines(
-        buildProgram(version, () => Promise.resolve()),
-        '',
-      ),
+  return write(
+    commandLines(
+      buildProgram(version, () => Promise.resolve()),
+      '',
     ),
   );
-  return exitCodes.done;
 }
 
 interface CommandLine {

@@ -202,20 +202,39 @@ async function fetchAgentLogs(
   try {
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(60_000)]);
     await client.ping({ signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) });
+    const report = ['the agent answers'];
     for (const types of ['agent', 'job']) {
-      const path = join(folder, `${types}.tgz`);
-      const { blobstoreId, sha1 } = await client.fetchLogs(types, [], { signal });
-      await client.getBlob(blobstoreId, path, { signal, ...(sha1 === undefined ? {} : { digest: sha1 }) });
-      for (const file of await textsOf(path)) {
-        const content = Buffer.from(context.secrets.redact(file.content));
-        members.push({ path: `vm/${types}/${file.path}`, content });
+      try {
+        const count = await fetchLogsOf(types, client, members, folder, context.secrets, signal);
+        report.push(`${count} logs of type ${types} are in vm/${types}/`);
+      } catch (error) {
+        context.signal.throwIfAborted();
+        report.push(`logs of type ${types} could not be had: ${messageChain(error).join(': ')}`);
       }
     }
-    return 'the agent answers; its logs and those of the jobs are in vm/\n';
+    return `${report.join('\n')}\n`;
   } finally {
     await client.close();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+async function fetchLogsOf(
+  types: string,
+  client: AgentClient,
+  members: Member[],
+  folder: string,
+  secrets: CommandContext['secrets'],
+  signal: AbortSignal,
+): Promise<number> {
+  const path = join(folder, `${types}.tgz`);
+  const { blobstoreId, sha1 } = await client.fetchLogs(types, [], { signal });
+  await client.getBlob(blobstoreId, path, { signal, ...(sha1 === undefined ? {} : { digest: sha1 }) });
+  const files = await textsOf(path);
+  for (const file of files) {
+    members.push({ path: `vm/${types}/${file.path}`, content: Buffer.from(secrets.redact(file.content)) });
+  }
+  return files.length;
 }
 
 async function textsOf(path: string): Promise<{ readonly path: string; readonly content: string }[]> {
