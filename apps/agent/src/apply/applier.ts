@@ -102,9 +102,9 @@ export class Applier {
         await writeFileDurably(join(layout.monitJobs, name), content, { mode: 0o600 });
       }
       await specs.save(before.spec);
-      await this.#writeInstance(before.spec);
       await specs.clearIntent();
       await supervisor.reload();
+      await this.#writeInstance(before.spec);
     } catch (error) {
       log.error({ err: messageOf(error) }, 'the previous jobs could not be put back');
     }
