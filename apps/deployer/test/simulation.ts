@@ -8,6 +8,8 @@ import { generateCertificate } from '@microbosh/spec';
 import { build } from 'esbuild';
 import { SimulatedCloud } from '../src/testing/simulated-cloud.ts';
 import type { KillOrder, Misbehaviour } from '../src/testing/simulated-cloud.ts';
+import type { DeployerDependencies } from '../src/ports/deployer-dependencies.ts';
+import { simulatedDependencies } from '../src/testing/simulated-dependencies.ts';
 import { runSimulated } from '../src/testing/run-simulated.ts';
 import type { SimulatedJob } from '../src/testing/run-simulated.ts';
 
@@ -62,12 +64,16 @@ export interface Orders {
   readonly kill?: KillOrder;
   readonly misbehaviour?: Misbehaviour;
   readonly flags?: SimulatedJob['flags'];
+  /** Events as JSON lines instead of text. */
+  readonly json?: boolean;
 }
 
 /** One environment in a simulated cloud, deployed by processes that can be killed. */
 export class Simulation {
   readonly cloud: SimulatedCloud;
   readonly directory: string;
+  /** How many the release has; all but the first need the first. */
+  packages = 1;
   readonly #url: string;
   readonly #deployer: string;
   readonly #ca: string;
@@ -140,12 +146,18 @@ export class Simulation {
     this.cloud.orders(orders);
     const output: string[] = [];
     try {
-      await runSimulated({ ...this.#job(), action, flags: orders.flags ?? {} }, (text) => output.push(text));
+      await runSimulated({ ...this.#job(), action, flags: orders.flags ?? {}, json: orders.json === true }, (text) => output.push(text));
       return { exitCode: 0, signal: null, output: output.join('') };
     } catch (error) {
       const text = `${output.join('')}\n${errorCode(error) ?? 'E_DEFECT'} ${messageChain(error).join(': ')}`;
       return { exitCode: 1, signal: null, output: text };
     }
+  }
+
+  /** The same environment for a program that uses the deployer as a library. */
+  asLibrary(): { readonly manifest: string; readonly dependencies: DeployerDependencies } {
+    const job = this.#job();
+    return { manifest: job.manifest, dependencies: simulatedDependencies(job) };
   }
 
   #job(): Omit<SimulatedJob, 'action'> {
@@ -155,6 +167,7 @@ export class Simulation {
       manifest: join(this.directory, 'm.yml'),
       stemcellVersion: this.#wish.stemcell,
       jobVersion: this.#wish.job,
+      packages: this.packages,
     };
   }
 
@@ -165,6 +178,7 @@ export class Simulation {
     return async () => {
       this.cloud.restore(truth);
       await rm(`${this.stateFile}.d`, { recursive: true, force: true });
+      await rm(join(this.directory, 'compiled'), { recursive: true, force: true });
       if (state === undefined) await rm(this.stateFile, { force: true });
       else await writeFile(this.stateFile, state, { mode: 0o600 });
     };

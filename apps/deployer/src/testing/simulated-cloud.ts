@@ -41,6 +41,8 @@ export interface KillOrder {
   readonly phase: 'before' | 'half' | 'after' | 'answered';
 }
 
+export const kinds = ['error-after-success', 'error', 'late', 'never', 'twice'] as const;
+
 export interface Misbehaviour {
   /** On the n-th change. */
   readonly at: number;
@@ -48,7 +50,7 @@ export interface Misbehaviour {
    * `error-after-success`: the change is made, and the answer is an error. `late`: the answer comes when the deployer
    * has stopped waiting for it. `never`: it does not come. `twice`: it does, and the call arrives a second time.
    */
-  readonly kind: 'error-after-success' | 'error' | 'late' | 'never' | 'twice';
+  readonly kind: (typeof kinds)[number];
 }
 
 /** How things are in the cloud, whatever the deployer does; fine weather also cures the VMs that are there. */
@@ -108,6 +110,11 @@ export class SimulatedCloud {
   readonly dataLost: string[] = [];
   /** Called after each change, with its number. */
   onChange: (count: number) => void = () => undefined;
+  /** How long the compilation of a package takes. */
+  compileMs = 0;
+  compiledAtOnce = 0;
+  readonly compiledOrder: string[] = [];
+  #compiling = 0;
   #lastCid = 0;
   #kill: KillOrder | undefined;
   #misbehaviour: Misbehaviour | undefined;
@@ -160,7 +167,8 @@ export class SimulatedCloud {
         }
         if (answer === 'never') return;
         const say = () => response.end(JSON.stringify(answer), () => this.#afterAnswer(pid));
-        if ('late' in answer) setTimeout(say, lateMs);
+        if (method === 'agent:compile_package' && !('late' in answer)) this.#compile(stringOf(args, 'name'), say);
+        else if ('late' in answer) setTimeout(say, lateMs);
         else say();
       });
     });
@@ -209,6 +217,16 @@ export class SimulatedCloud {
       if (!(error instanceof SimulationError)) throw error;
       return now === 'after' ? this.#strike(pid) : failure(error.type, error.message);
     }
+  }
+
+  #compile(name: string, say: () => void): void {
+    this.compiledOrder.push(name);
+    this.#compiling += 1;
+    this.compiledAtOnce = Math.max(this.compiledAtOnce, this.#compiling);
+    setTimeout(() => {
+      this.#compiling -= 1;
+      say();
+    }, this.compileMs);
   }
 
   #strike(pid: number): undefined {

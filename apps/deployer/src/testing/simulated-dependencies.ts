@@ -6,6 +6,7 @@ import { OperationalError } from '@microbosh/errors';
 import type { ErrorCode, Json, JsonObject } from '@microbosh/errors';
 import type { CallContext } from '@microbosh/cpi';
 import type { Cloud } from '../engine/effects.ts';
+import { compiledPackageCache } from '../content/compiled-package-cache.ts';
 import { defaultLimits } from '../engine/deploy-run.ts';
 import type { Limits } from '../engine/deploy-run.ts';
 import type { AgentSession } from '../ports/agent.ts';
@@ -36,6 +37,8 @@ export interface SimulationOptions {
   readonly stemcellVersion: string;
   readonly jobVersion: string;
   readonly limits?: Partial<Limits>;
+  /** All but the first need the first. */
+  readonly packages: number;
 }
 
 /** The engine's dependencies over a simulated cloud in another process. */
@@ -60,7 +63,7 @@ export function simulatedDependencies(options: SimulationOptions): DeployerDepen
       return simulatedAgent((method, args = {}) => call(`agent:${method}`, { host, ...args }));
     },
     openArtifacts: async () => simulatedArtifacts(options),
-    compiledPackages: { find: async () => undefined, keep: async () => undefined },
+    compiledPackages: compiledPackageCache(join(options.directory, 'compiled')),
     limits: {
       ...defaultLimits,
       agentMs: 800,
@@ -162,7 +165,7 @@ export function simulatedAgent(call: (method: string, args?: JsonObject) => Prom
       sha1: 'x',
     }),
     uploadBlob: async (path) => ({ blobstore_id: path, sha1: 'x' }),
-    downloadBlob: async () => undefined,
+    downloadBlob: (_blob, path) => writeFile(path, 'compiled'),
     close: async () => undefined,
   };
 }
@@ -182,16 +185,14 @@ export async function simulatedArtifacts(options: Omit<SimulationOptions, 'url'>
     },
     releases: [{ name: 'r', version: options.jobVersion, digest: options.jobVersion }],
     content: {
-      packages: [
-        {
-          name: 'p',
-          fingerprint: options.jobVersion,
-          key: `p-${options.jobVersion}`,
-          isCompiled: false,
-          dependencies: [],
-          archive: async () => ({ path: archive, sha1: 'x' }),
-        },
-      ],
+      packages: Array.from({ length: options.packages }, (_, index) => ({
+        name: `p${index}`,
+        fingerprint: options.jobVersion,
+        key: `p${index}-${options.jobVersion}-${options.stemcellVersion}`,
+        isCompiled: false,
+        dependencies: index === 0 ? [] : ['p0'],
+        archive: async () => ({ path: archive, sha1: 'x' }),
+      })),
       render: async () => ({
         archivePath: archive,
         digest: options.jobVersion,

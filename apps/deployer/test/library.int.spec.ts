@@ -1,0 +1,43 @@
+import { createEnv, deleteEnv, EventBus, plan } from '@microbosh/deployer';
+import type { DeployEvent } from '@microbosh/deployer';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { Simulation } from './simulation.ts';
+
+let simulation: Simulation;
+
+beforeEach(async () => {
+  simulation = await Simulation.create();
+  await simulation.wish({});
+});
+afterEach(async () => simulation.close());
+
+describe('the deployer as a library', () => {
+  it('plans, deploys and deletes with the events of the command line', async () => {
+    const seen: DeployEvent[] = [];
+    const events = new EventBus();
+    events.subscribe((event) => seen.push(event));
+    const options = { ...simulation.asLibrary(), events };
+
+    const { steps } = await plan(options);
+    expect(steps[0]).toMatchObject({ kind: 'create-stemcell' });
+    expect(await createEnv(options)).toBe('deployed');
+    expect(await createEnv(options)).toBe('unchanged');
+
+    const names = seen.flatMap((event) => (event.type === 'started' ? [event.name] : []));
+    expect(names).toContain('deploying');
+    expect(names).toContain('Creating disk');
+    expect(simulation.cloud.vms.size).toBe(1);
+    await deleteEnv(options);
+    expect(simulation.cloud.vms.size + simulation.cloud.disks.size).toBe(0);
+  });
+
+  it('ends at a safe point when its signal is aborted', async () => {
+    const abort = new AbortController();
+    simulation.cloud.onChange = (change) => (change === 2 ? abort.abort() : undefined);
+
+    await expect(createEnv({ ...simulation.asLibrary(), signal: abort.signal })).rejects.toMatchObject({
+      code: 'E_CANCELLED',
+    });
+    expect((await simulation.here('converge')).output).toContain('PLAN []');
+  });
+});
