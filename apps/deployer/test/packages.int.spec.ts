@@ -23,9 +23,9 @@ describe('a release with twenty packages', () => {
 
     expect(second.exitCode, second.output).toBe(0);
     expect(compiled()).toBe(0);
-    expect(second.output.match(/Compiling package '.+'\.\.\. Skipped \[Package already compiled\]/g)).toHaveLength(
-      20,
-    );
+    expect(
+      second.output.match(/Compiling package '.+'\.\.\. Skipped \[Package already compiled\]/g),
+    ).toHaveLength(20);
   });
 
   it('is compiled again for another stemcell', async () => {

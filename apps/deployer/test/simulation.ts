@@ -146,7 +146,10 @@ export class Simulation {
     this.cloud.orders(orders);
     const output: string[] = [];
     try {
-      await runSimulated({ ...this.#job(), action, flags: orders.flags ?? {}, json: orders.json === true }, (text) => output.push(text));
+      await runSimulated(
+        { ...this.#job(), action, flags: orders.flags ?? {}, json: orders.json === true },
+        (text) => output.push(text),
+      );
       return { exitCode: 0, signal: null, output: output.join('') };
     } catch (error) {
       const text = `${output.join('')}\n${errorCode(error) ?? 'E_DEFECT'} ${messageChain(error).join(': ')}`;

@@ -167,7 +167,8 @@ export class SimulatedCloud {
         }
         if (answer === 'never') return;
         const say = () => response.end(JSON.stringify(answer), () => this.#afterAnswer(pid));
-        if (method === 'agent:compile_package' && !('late' in answer)) this.#compile(stringOf(args, 'name'), say);
+        if (method === 'agent:compile_package' && !('late' in answer))
+          this.#compile(stringOf(args, 'name'), say);
         else if ('late' in answer) setTimeout(say, lateMs);
         else say();
       });
