@@ -38,7 +38,7 @@ export interface SimulationOptions {
   readonly jobVersion: string;
   readonly limits?: Partial<Limits>;
   /** All but the first need the first. */
-  readonly packages: number;
+  readonly packages?: number;
 }
 
 /** The engine's dependencies over a simulated cloud in another process. */
@@ -185,7 +185,7 @@ export async function simulatedArtifacts(options: Omit<SimulationOptions, 'url'>
     },
     releases: [{ name: 'r', version: options.jobVersion, digest: options.jobVersion }],
     content: {
-      packages: Array.from({ length: options.packages }, (_, index) => ({
+      packages: Array.from({ length: options.packages ?? 1 }, (_, index) => ({
         name: `p${index}`,
         fingerprint: options.jobVersion,
         key: `p${index}-${options.jobVersion}-${options.stemcellVersion}`,
