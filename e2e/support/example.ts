@@ -12,6 +12,8 @@ export class Example {
   readonly creds: string;
   readonly subnet: string;
   readonly address: string;
+  /** Of one command. */
+  limitMs = 120_000;
 
   private constructor(directory: string, subnet: string) {
     this.directory = directory;
@@ -51,6 +53,10 @@ export class Example {
     return { HOME: join(this.directory, 'home'), NO_COLOR: '1' };
   }
 
+  get #options() {
+    return { env: this.env, timeoutMs: this.limitMs };
+  }
+
   async edit(change: (text: string) => string): Promise<void> {
     const before = await readFile(this.manifest, 'utf8');
     const after = change(before);
@@ -63,25 +69,23 @@ export class Example {
   }
 
   startCreate(...args: string[]): Running {
-    return start(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), { env: this.env });
+    return start(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), this.#options);
   }
 
   async create(...args: string[]): Promise<Finished> {
-    return succeed(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), {
-      env: this.env,
-    });
+    return succeed(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), this.#options);
   }
 
   async tryCreate(...args: string[]): Promise<Finished> {
-    return run(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), { env: this.env });
+    return run(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), this.#options);
   }
 
   async delete(): Promise<Finished> {
-    return succeed(this.command('delete-env', '--tty', '-n'), { env: this.env });
+    return succeed(this.command('delete-env', '--tty', '-n'), this.#options);
   }
 
   async status(): Promise<Record<string, unknown>> {
-    const { stdout } = await succeed(this.command('status', '--json'), { env: this.env });
+    const { stdout } = await succeed(this.command('status', '--json'), this.#options);
     return JSON.parse(stdout) as Record<string, unknown>;
   }
 
@@ -108,7 +112,7 @@ export class Example {
     };
     const { stdout } = await succeed(
       ['sh', '-c', `printf '%s' "$1" | bin/cpi-local "$2"`, 'sh', JSON.stringify(request), config],
-      { env: this.env },
+      this.#options,
     );
     const answer = JSON.parse(stdout) as { result: unknown; error: { message: string } | null };
     if (answer.error) throw new Error(`${method}: ${answer.error.message}`);
@@ -119,7 +123,7 @@ export class Example {
   async value(path: string): Promise<string> {
     const { stdout } = await succeed(
       this.command('interpolate', '--vars-store', this.creds, '--path', path),
-      { env: this.env },
+      this.#options,
     );
     return stdout.replace(/\n$/, '');
   }
@@ -174,7 +178,7 @@ export class Example {
 
   /** For a test that failed half-way: takes down what is still there. */
   async tearDown(): Promise<void> {
-    await run(this.command('delete-env', '-n'), { env: this.env });
+    await run(this.command('delete-env', '-n'), this.#options);
     await this.remove();
   }
 }

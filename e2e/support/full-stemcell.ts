@@ -7,18 +7,24 @@ const directory = join(root, 'dist/stemcells');
 /** Root file systems by the digest of their inputs: the packages are fetched and unpacked once per checkout. */
 const cache = join(root, 'node_modules/.cache/microbosh/stemcells');
 
-/** The project's own full stemcell for the local provider, with the agent of this checkout; answers its path. */
-export async function fullLocalStemcell(): Promise<string> {
+/** The project's own full stemcell for the local provider; answers its path. */
+export const fullLocalStemcell = () => builtStemcell('local', 'local-namespaces');
+
+/** The one for machines of QEMU. */
+export const qemuStemcell = () => builtStemcell('qemu', 'qemu-kvm');
+
+/** With the agent of this checkout, without compilers. */
+async function builtStemcell(iaas: string, flavour: string): Promise<string> {
   const bundle = join(root, 'dist/agent/microbosh-agent.mjs');
   const agent = join(root, 'dist/agent/microbosh-agent.deb');
   if ((await changedAt(agent)) < (await changedAt(bundle))) await succeed(['packaging/agent/build']);
-  const stemcell = join(directory, `microbosh-stemcell-${version}-local-namespaces-debian-12.tgz`);
+  const stemcell = join(directory, `microbosh-stemcell-${version}-${flavour}-debian-12.tgz`);
   if ((await changedAt(stemcell)) < (await changedAt(agent))) {
     await succeed(
       [
         'bin/microbosh',
         'build-stemcell',
-        ...['--iaas', 'local', '--no-compilers', '--stemcell-version', version],
+        ...['--iaas', iaas, '--no-compilers', '--stemcell-version', version],
         ...['--agent', agent, '--out', directory, '--cache', cache],
       ],
       { timeoutMs: 280_000 },
