@@ -36,8 +36,8 @@ describe('settings of a VM', () => {
     expect(existsSync(join(`${example.stateFile}.d`, 'registry.sqlite'))).toBe(false);
   });
 
-  it('come over TLS from a registry with a token of its own when the operator says --registry', async () => {
-    const { stdout } = await example.create('--recreate', '--registry');
+  it('come over TLS from a registry with a token of its own when nothing else is said', async () => {
+    const { stdout } = await example.create('--recreate');
     const { registry, agent_id: inUserData } = await userData();
     const cached = await fileOfVm('settings.json');
     const settings = JSON.parse(await readFile(cached, 'utf8')) as { agent_id: string };

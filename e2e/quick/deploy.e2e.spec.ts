@@ -19,8 +19,7 @@ describe('the example on the local provider', () => {
     const { stdout } = await example.create();
 
     expect(stdout).toContain('Started validating');
-    // Neither the manifest nor an option asks for one, and CPI and stemcell can do without.
-    expect(stdout).not.toContain('Starting registry');
+    expect(stdout).toContain('Starting registry... Finished');
     expect(stdout).toMatch(
       /Creating VM for instance 'registry\/0' from stemcell '.+'\.\.\. Finished \(\d\d:\d\d:\d\d\)/,
     );

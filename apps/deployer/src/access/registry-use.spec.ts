@@ -3,7 +3,8 @@ import type { DeploymentModel } from '@microbosh/spec';
 import { usesRegistry, withoutRegistry } from './registry-use.ts';
 
 type Cloud = DeploymentModel['cloud'];
-const plain: Cloud = { kind: 'built-in', plugin: 'local', properties: { local: { root_dir: '/x' } } };
+const builtIn: Cloud = { kind: 'built-in', plugin: 'local', properties: { local: { root_dir: '/x' } } };
+const plain: Cloud = { kind: 'release', templates: [], releases: [], properties: {} };
 const named: Cloud = { ...plain, properties: { registry: { endpoint: 'https://r:25777' } } };
 const tunnelled: Cloud = {
   ...plain,
@@ -12,7 +13,6 @@ const tunnelled: Cloud = {
 const about = (more: Partial<Parameters<typeof usesRegistry>[0]>) =>
   usesRegistry({
     choice: 'unsaid',
-    source: 'create-env',
     cloud: plain,
     stemcellApiVersion: 2,
     cpiApiVersion: 2,
@@ -20,7 +20,7 @@ const about = (more: Partial<Parameters<typeof usesRegistry>[0]>) =>
   });
 
 describe('usesRegistry', () => {
-  it('does without where a manifest of create-env configures none and both sides are of version 2', () => {
+  it('does without where a manifest names a CPI release and no registry, and both sides are of version 2', () => {
     expect(about({})).toBe(false);
     expect(about({ stemcellApiVersion: 3 })).toBe(false);
   });
@@ -28,7 +28,7 @@ describe('usesRegistry', () => {
   it.each([
     ['a stemcell of version 1', { stemcellApiVersion: 1 }],
     ['a CPI of version 1', { cpiApiVersion: 1 }],
-    ['a micro manifest', { source: 'micro' }],
+    ['a CPI of this program', { cloud: builtIn }],
     ['a registry in the manifest', { cloud: named }],
     ['a tunnel in the manifest', { cloud: tunnelled }],
     ['--registry', { choice: 'wanted' }],
@@ -37,7 +37,7 @@ describe('usesRegistry', () => {
   });
 
   it('obeys --no-registry whatever the manifest says', () => {
-    expect(about({ choice: 'unwanted', source: 'micro' })).toBe(false);
+    expect(about({ choice: 'unwanted', cloud: builtIn })).toBe(false);
     expect(about({ choice: 'unwanted', cloud: named })).toBe(false);
   });
 

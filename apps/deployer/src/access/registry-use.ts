@@ -9,17 +9,17 @@ export type RegistryChoice = 'wanted' | 'unwanted' | 'unsaid';
 const settingsInUserData = 2;
 
 /**
- * Whether VMs get their settings from a registry. They do unless the operator says otherwise, or a manifest of create-env
- * configures none and both sides can do without, as in create-env itself.
+ * Whether VMs get their settings from a registry. They do with the CPIs of this program, unless the operator says otherwise.
+ * With a CPI release, as manifests of create-env name one, they do when the manifest configures a registry, or when one side
+ * cannot do without; that is what create-env itself does.
  */
 export function usesRegistry(about: {
   readonly choice: RegistryChoice;
-  readonly source: DeploymentModel['source'];
   readonly cloud: DeploymentModel['cloud'];
   readonly stemcellApiVersion: number;
   readonly cpiApiVersion: number;
 }): boolean {
-  const { choice, source, cloud, stemcellApiVersion, cpiApiVersion } = about;
+  const { choice, cloud, stemcellApiVersion, cpiApiVersion } = about;
   const canDoWithout = Math.min(stemcellApiVersion, cpiApiVersion) >= settingsInUserData;
   if (choice === 'unwanted') {
     if (canDoWithout) return false;
@@ -31,7 +31,7 @@ export function usesRegistry(about: {
       },
     );
   }
-  if (choice === 'wanted' || source === 'micro' || !canDoWithout) return true;
+  if (choice === 'wanted' || cloud.kind === 'built-in' || !canDoWithout) return true;
   return cloud.sshTunnel !== undefined || namesRegistry(cloud);
 }
 

@@ -179,7 +179,6 @@ export class Session {
     readonly delivery:
       | {
           readonly networks: DeploymentModel['networks'];
-          readonly source: DeploymentModel['source'];
           readonly registry: RegistryChoice;
         }
       | undefined;
@@ -231,7 +230,6 @@ export class Session {
         const { api_version: cpiApiVersion } = await first.info(callContext);
         const uses = usesRegistry({
           choice: delivery.registry,
-          source: delivery.source,
           cloud: options.cloud,
           stemcellApiVersion: options.stemcellApiVersion,
           cpiApiVersion,
@@ -351,7 +349,7 @@ export async function deploy(
   });
   const session = await Session.open({
     cloud: model.cloud,
-    delivery: { networks: model.networks, source: model.source, registry: flags.registry },
+    delivery: { networks: model.networks, registry: flags.registry },
     group: model.group.name,
     settings: settingsOf(model.cloud, access.settingsMbus),
     inputs,
