@@ -17,7 +17,7 @@ const registry: readonly OptionDeclaration[] = [
   {
     flags: '--no-registry',
     summary:
-      'deliver them in the user data (default for CPI and stemcell of API version 2, unless configured)',
+      'deliver them in the user data (default for a CPI release of API version 2 when the manifest configures none)',
   },
 ];
 const limit: OptionDeclaration = {
