@@ -94,6 +94,22 @@ export class MonitSupervisor implements JobSupervisor {
 
   async start(signal?: AbortSignal): Promise<void> {
     for (const { name } of await this.#services(signal)) await this.#client.act(name, 'start', signal);
+    // Starting what others depend on makes monit forget a start of these that it had accepted: asked again until it holds.
+    const deadline = Date.now() + startTimeoutMs;
+    while (Date.now() < deadline) {
+      const forgotten = (await this.#services(signal)).filter(
+        ({ monitor, pending }) => monitor === 0 && !pending,
+      );
+      if (forgotten.length === 0) {
+        // An action is taken from the list before it is done.
+        await sleep(pollMs, undefined, signal ? { signal } : {});
+        const now = await this.#services(signal);
+        if (!now.some(({ monitor, pending }) => monitor === 0 || pending)) return;
+        continue;
+      }
+      for (const { name } of forgotten) await this.#client.act(name, 'start', signal);
+      await sleep(pollMs, undefined, signal ? { signal } : {});
+    }
   }
 
   async stop({ wait, signal }: { readonly wait: boolean; readonly signal?: AbortSignal }): Promise<void> {
