@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { access, mkdir, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join, matchesGlob, relative } from 'node:path';
 import { readdir, stat } from 'node:fs/promises';
-import type { CommandRunner } from '@microbosh/host';
+import { CommandFailed, type CommandRunner } from '@microbosh/host';
 import { ActionError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
 
@@ -13,10 +13,14 @@ interface LogRoot {
 }
 
 const maxFiles = 100_000;
+/** Of the agent's journal: its end. */
+const maxJournalBytes = 20 * 1024 * 1024;
+const journalFile = 'microbosh-agent.journal.log';
 
 /**
  * Packs logs into a tar.gz below `data/tmp`: `job` and `agent` share the archive's root, `system` lies below
  * `var/log/`. Filters are globs below each directory; one that names a directory means all below it.
+ * An agent that logs to the journal has no file of its own: the end of its journal takes the place of one.
  */
 export async function bundleLogs(
   types: string,
@@ -26,13 +30,21 @@ export async function bundleLogs(
   const { layout } = parts;
   await mkdir(layout.tmp, { recursive: true, mode: 0o755 });
   const tarball = join(layout.tmp, `${tarballPrefix}${randomUUID()}.tgz`);
-  const lists: string[] = [];
+  const scratch: string[] = [];
   const args: string[] = [];
+  const wanted = filters.length === 0 ? ['**/*'] : filters;
   try {
-    for (const root of types.split(',').map((type) => rootOf(type.trim(), layout))) {
-      const files = await matchingFiles(root.dir, filters.length === 0 ? ['**/*'] : filters);
+    for (const type of types.split(',').map((each) => each.trim())) {
+      let root = rootOf(type, layout);
+      if (type === 'agent' && (await matchingFiles(root.dir, ['**/*'])).length === 0) {
+        const dir = await mkdtemp(join(layout.tmp, '.journal-'));
+        scratch.push(dir);
+        await writeJournal(dir, parts);
+        root = { dir, prefix: '' };
+      }
+      const files = await matchingFiles(root.dir, wanted);
       const list = join(layout.tmp, `.${randomUUID()}.list`);
-      lists.push(list);
+      scratch.push(list);
       await writeFile(list, files.map((file) => `./${root.prefix}${file}\0`).join(''), { mode: 0o600 });
       if (files.length === 0) continue;
       // The prefix is the path itself, below `/`.
@@ -50,7 +62,7 @@ export async function bundleLogs(
     await rm(tarball, { force: true });
     throw error;
   } finally {
-    for (const list of lists) await rm(list, { force: true });
+    for (const path of scratch) await rm(path, { recursive: true, force: true });
   }
 }
 
@@ -65,6 +77,34 @@ function rootOf(type: string, layout: Layout): LogRoot {
     details: { type },
     advice: 'It is job, agent or system.',
   });
+}
+
+/** Nothing on a machine without systemd. */
+async function writeJournal(
+  dir: string,
+  { runner, signal }: { readonly runner: CommandRunner; readonly signal?: AbortSignal },
+): Promise<void> {
+  const argv = [
+    'journalctl',
+    '--quiet',
+    '--no-pager',
+    '--output=short-iso',
+    '--unit=microbosh-agent',
+  ] as const;
+  try {
+    const { stdout } = await runner.run([...argv], {
+      timeoutMs: 60_000,
+      maxOutputBytes: maxJournalBytes,
+      ...(signal ? { signal } : {}),
+    });
+    if (stdout !== '') await writeFile(join(dir, journalFile), stdout, { mode: 0o600 });
+  } catch (error) {
+    signal?.throwIfAborted();
+    if (!(error instanceof CommandFailed)) throw error;
+    // Its reason is what the reader needs where the log should be; an absent program has none.
+    if (!error.message.includes('ENOENT'))
+      await writeFile(join(dir, journalFile), `${error.message}\n`, { mode: 0o600 });
+  }
 }
 
 async function matchingFiles(dir: string, filters: readonly string[]): Promise<readonly string[]> {
