@@ -148,27 +148,36 @@ describe('create-env refuses', () => {
     await refused('registry.password', 'registry.yml.erb');
   });
 
-  it('a user who is not root', async () => {
+  /** As somebody who may read and write the folder and nothing else. */
+  async function asNobody() {
     await chmod(example.directory, 0o777);
-    const result = await run(
-      [
-        'setpriv',
-        '--reuid',
-        '65534',
-        '--regid',
-        '65534',
-        '--clear-groups',
-        join(root, 'bin/microbosh'),
-        'create-env',
-        example.manifest,
-        '--vars-store',
-        example.creds,
-      ],
-      { env: { ...example.env, HOME: example.directory } },
-    );
+    const nobody = ['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'] as const;
+    return run([...nobody, join(root, 'bin/microbosh'), ...example.createArguments], {
+      env: { ...example.env, HOME: example.directory },
+    });
+  }
+
+  it('a user who is not root', async () => {
+    const result = await asNobody();
 
     expect(result.exitCode).toBe(1);
     expect(result.stderr).toMatch(/root/);
+  });
+
+  it('a manifest that may not be read', async () => {
+    await chmod(example.manifest, 0o600);
+
+    const result = await asNobody();
+
+    expect(result.exitCode).toBe(1);
+    expect(result.stderr).toContain(example.manifest);
+    expect(result.stderr).toMatch(/permission/i);
+  });
+
+  it('a disk of no size', async () => {
+    await example.edit((text) => text.replace('disk_size: 512', 'disk_size: 0'));
+
+    await refused('manifest.yml:23:14', 'disk_size must be > 0', '/disk_pools/0/disk_size');
   });
 
   it('a disk for which there is no space', async () => {
@@ -177,8 +186,10 @@ describe('create-env refuses', () => {
     const result = await example.tryCreate();
 
     expect(result.exitCode).toBe(1);
-    expect(result.stderr).toMatch(/space/);
-    await example.delete();
+    expect(result.stderr).toMatch(/No space left/);
+    expect(result.stderr).toMatch(/Choose a smaller disk/);
+    for (const made of ['vms', 'disks', 'stemcells'])
+      expect(existsSync(join(example.localRoot, made)), made).toBe(false);
   });
 
   it('a subnet that this machine already routes', async () => {

@@ -68,6 +68,10 @@ export class Example {
     return ['bin/microbosh', name, this.manifest, ...args];
   }
 
+  get createArguments(): readonly string[] {
+    return ['create-env', this.manifest, '--vars-store', this.creds];
+  }
+
   startCreate(...args: string[]): Running {
     return start(this.command('create-env', '--tty', '--vars-store', this.creds, ...args), this.#options);
   }

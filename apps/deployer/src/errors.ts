@@ -41,6 +41,11 @@ export class ManifestUnsupported extends OperationalError {
   readonly code = 'E_MANIFEST_UNSUPPORTED';
 }
 
+/** The CPI says beforehand that the cloud cannot give what the deployment asks for; nothing was changed. */
+export class CloudUnfit extends OperationalError {
+  readonly code = 'E_CLOUD_UNFIT';
+}
+
 /** The agent did not answer in time, or answered in a way that waiting cannot cure. */
 export class AgentNotReady extends OperationalError {
   readonly code = 'E_AGENT_NOT_READY';

@@ -1,3 +1,5 @@
+// As a program that uses the library imports it.
+/* eslint-disable @nx/enforce-module-boundaries */
 import { createEnv, deleteEnv, EventBus, plan } from '@microbosh/deployer';
 import type { DeployEvent } from '@microbosh/deployer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { access, mkdir, open, readdir, rm, rmdir, stat, statfs, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import {
   CloudError,
   DiskNotAttached,
@@ -13,11 +13,13 @@ import {
 } from '@microbosh/cpi';
 import type {
   CallContext,
+  CloudCheck,
   Cpi,
   CpiConfig,
   CpiExtensions,
   CpiFactory,
   CpiInfo,
+  DeployNeeds,
   FoundResource,
   CreatedVm,
 } from '@microbosh/cpi';
@@ -47,6 +49,8 @@ import type { AttachedDevice } from './vm-process.ts';
 /** MiB of the ephemeral disk when cloud_properties name none. */
 const defaultEphemeralMiB = 1024;
 const graceMs = 10_000;
+const spaceAdvice =
+  "Choose a smaller disk, free some space, or set 'root_dir' of the local CPI to another file system.";
 
 /**
  * VMs of Linux namespaces on this machine. All calls on one root directory run one after the other; every call may be
@@ -426,18 +430,38 @@ export class LocalCpi implements Cpi, CpiExtensions {
     });
   }
 
+  async checkNeeds(_context: CallContext, needs: DeployNeeds): Promise<readonly CloudCheck[]> {
+    const { ephemeral_disk: ephemeral } = needs.vmCloudProperties;
+    const sizes = [typeof ephemeral === 'number' ? ephemeral : 0, needs.disk?.sizeMiB ?? 0];
+    const wantedMiB = sizes.reduce((sum, size) => sum + size, 0);
+    const freeMiB = await this.#freeMiB();
+    const message = `${this.#config.rootDir} has ${freeMiB} MiB free, and the disks may take ${wantedMiB} MiB`;
+    if (freeMiB >= wantedMiB) return [{ name: 'space', status: 'ok', message }];
+    return [{ name: 'space', status: 'failed', message: `No space left: ${message}`, advice: spaceAdvice }];
+  }
+
   /** Disks are sparse files: what they may grow to has to be there when they are made. */
   async #requireSpace(sizeMiB: number): Promise<void> {
-    const { bavail, bsize } = await statfs(this.#config.rootDir);
-    const freeMiB = Math.floor((bavail * bsize) / 2 ** 20);
+    const freeMiB = await this.#freeMiB();
     if (freeMiB >= sizeMiB) return;
     throw new NoDiskSpace(
       `No space left for a disk of ${sizeMiB} MiB: ${this.#config.rootDir} has ${freeMiB} MiB free`,
-      {
-        advice:
-          "Choose a smaller disk, free some space, or set 'root_dir' of the local CPI to another file system.",
-      },
+      { advice: spaceAdvice },
     );
+  }
+
+  async #freeMiB(): Promise<number> {
+    let directory = this.#config.rootDir;
+    for (;;) {
+      try {
+        const { bavail, bsize } = await statfs(directory);
+        return Math.floor((bavail * bsize) / 2 ** 20);
+      } catch (error) {
+        // Not made yet: it will lie where its parent does.
+        if (errorCode(error) !== 'ENOENT' || directory === '/') throw error;
+        directory = dirname(directory);
+      }
+    }
   }
 
   async #newDisk(cid: string, sizeMiB: number, more: Partial<DiskRecord>): Promise<DiskRecord> {

@@ -19,6 +19,7 @@ import type { DeployInputs, Limits } from './deploy-run.ts';
 import { Effects } from './effects.ts';
 import type { Cloud } from './effects.ts';
 import { executeDeploy } from './execute.ts';
+import { checkNeeds } from './check-needs.ts';
 import { limitedCloud } from './limited-cloud.ts';
 import { observe } from './observe.ts';
 import { planDeploy } from './plan.ts';
@@ -365,6 +366,7 @@ export async function deploy(
   try {
     const planned = await planRun(session.run, desired);
     if (expected !== undefined) refuseOutdated(planned, expected);
+    await checkNeeds(session.run.effects, model, planned.steps);
     await executeOrGoBack(session.run, planned.steps, desired.deployed, flags);
     await environment.store.update({ own: { artifacts: [...artifacts.files] } });
   } finally {
