@@ -8,7 +8,9 @@ export function messageChain(error: unknown): string[] {
   const messages: string[] = [];
   let current = error;
   for (let depth = 0; depth < 10 && current !== undefined && current !== null; depth += 1) {
-    messages.push(messageOf(current));
+    const message = messageOf(current);
+    // A message may have taken its cause's words into itself.
+    if (!messages.some((earlier) => earlier.includes(message))) messages.push(message);
     current = current instanceof Error ? current.cause : undefined;
   }
   return messages;
