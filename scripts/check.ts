@@ -99,8 +99,8 @@ if (quick) {
   vitest('e2e', 5 * minute, ['e2e/quick/']);
 } else {
   single('cpi release', ['packaging/releases/microbosh-cpi/build'], 2 * minute);
-  vitest('int', 20 * minute);
-  vitest('e2e', 25 * minute);
+  vitest('int', 25 * minute);
+  vitest('e2e', 40 * minute);
 }
 
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
