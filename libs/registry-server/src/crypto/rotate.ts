@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { writeFileDurably } from '@microbosh/host';
 import { errorCode } from '@microbosh/errors';
 import { KeyFileRefused } from '../errors.ts';
@@ -18,7 +19,7 @@ export async function addKey(
     active: options.prepareOnly ? current.active : added,
     keys: new Map([...current.keys, [added, randomBytes(KEY_BYTES)] as const]),
   };
-  await writeFileDurably(path, formatKeyFile(material));
+  await replaceKeys(path, material, { like: path });
   return { material, added };
 }
 
@@ -31,7 +32,7 @@ export async function activateKey(path: string, keyId: string): Promise<KeyMater
     });
   }
   const material = { active: keyId, keys: current.keys };
-  await writeFileDurably(path, formatKeyFile(material));
+  await replaceKeys(path, material, { like: path });
   return material;
 }
 
@@ -47,13 +48,24 @@ export async function retireKeys(path: string): Promise<readonly string[]> {
   });
   const all = new Map([...(before?.keys ?? []), ...current.keys]);
   // First the copy, then the removal: no instant at which a key is nowhere.
-  await writeFileDurably(kept, formatKeyFile({ active: current.active, keys: all }));
+  await replaceKeys(kept, { active: current.active, keys: all }, { like: path });
   const active = current.keys.get(current.active);
   if (active) {
-    await writeFileDurably(
-      path,
-      formatKeyFile({ active: current.active, keys: new Map([[current.active, active]]) }),
-    );
+    const material = { active: current.active, keys: new Map([[current.active, active]]) };
+    await replaceKeys(path, material, { like: path });
   }
   return retired;
+}
+
+/** With owner and mode of the file `like`: the command may run as root, the registry that reads the file does not. */
+async function replaceKeys(
+  path: string,
+  material: KeyMaterial,
+  { like }: { readonly like: string },
+): Promise<void> {
+  const { uid, gid, mode } = await stat(like);
+  await writeFileDurably(path, formatKeyFile(material), {
+    mode: mode & 0o700,
+    ...(process.geteuid?.() === 0 ? { owner: { uid, gid } } : {}),
+  });
 }
