@@ -21,6 +21,7 @@ import type { SupervisorKind } from './config/command-line.ts';
 import { ActionError } from './errors.ts';
 import { Dispatcher } from './handlers/dispatcher.ts';
 import { HttpsServer, type HttpsLimits } from './handlers/https-server.ts';
+import { member, mbusUrls } from './settings/mbus-urls.ts';
 import { layoutOf, type Layout } from './layout.ts';
 import type { AgentHost } from './ports/host.ts';
 import type { Log } from './ports/log.ts';
@@ -247,6 +248,7 @@ async function createHandler(
       ...(hasTls ? { tls: pair } : {}),
       dispatcher: parts.dispatcher,
       flushNeighbour: (ip) => host.machine.flushNeighbour(ip),
+      refreshFirewall: () => host.machine.refreshFirewall(),
       storeLarge: parts.storeLarge,
       log: parts.log,
     });
@@ -268,16 +270,6 @@ async function createHandler(
   });
   const { port } = await server.listen();
   return { port, sendsNotices: false, publish: () => undefined, close: () => server.close() };
-}
-
-function member(value: unknown, key: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[key] : undefined;
-}
-
-function mbusUrls(bosh: unknown): readonly string[] | undefined {
-  const urls = member(member(bosh, 'mbus'), 'urls');
-  if (!Array.isArray(urls) || urls.length === 0) return undefined;
-  return urls.filter((url): url is string => typeof url === 'string');
 }
 
 function mbusPair(bosh: unknown): {

@@ -107,6 +107,9 @@ export function createDummyHost(baseDir: string, effects: HostEffect[] = []): Ag
       flushNeighbour: async (ip) => {
         effects.push(['flush_neighbour', ip]);
       },
+      refreshFirewall: async () => {
+        effects.push(['refresh_firewall']);
+      },
       forgetNetworkIdentity: async () => {
         effects.push(['forget_network_identity']);
       },

@@ -4,6 +4,7 @@ import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { BootstrapRunner, type BootstrapEvent } from './bootstrap/bootstrap-runner.ts';
 import { dataDisk, swap } from './bootstrap/steps/data-disk.ts';
+import { firewall, setUpFirewall } from './bootstrap/steps/firewall.ts';
 import { bootstrapSteps } from './bootstrap/steps/index.ts';
 import { persistentDisk } from './bootstrap/steps/persistent-disk.ts';
 import { rawEphemeralDisks } from './bootstrap/steps/raw-ephemeral-disks.ts';
@@ -89,7 +90,18 @@ export function createHost(options: HostOptions): AgentHost {
   return {
     settings,
     disks,
-    machine: new LinuxMachine(runner, paths, () => settings.current().agent_id),
+    machine: new LinuxMachine(
+      runner,
+      paths,
+      () => settings.current().agent_id,
+      async () => {
+        await setUpFirewall({
+          ...context,
+          signal: AbortSignal.timeout(firewall.timeoutMs),
+          onChange: async () => undefined,
+        });
+      },
+    ),
     bootstrap: new BootstrapRunner({
       context,
       steps: bootstrapSteps({

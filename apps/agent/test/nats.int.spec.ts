@@ -70,12 +70,19 @@ it('comes back when the server was away', async () => {
   agent = await startTestAgent({ mbus: `nats://nats:pw@127.0.0.1:${port}` });
   expect(await ask('ping')).toEqual({ value: 'pong' });
 
+  const flushes = () => agent?.effects.filter(([effect]) => effect === 'flush_neighbour').length ?? 0;
+  const before = flushes();
   const ended = new Promise((resolve) => server.once('exit', resolve));
   server.kill('SIGKILL');
   await ended;
+  // At once, and every 5 s.
+  await expect.poll(flushes, { timeout: 4_000 }).toBe(before + 1);
+  await expect.poll(flushes, { timeout: 10_000 }).toBe(before + 2);
+  expect(agent.effects).not.toContainEqual(['refresh_firewall']);
   server = runServer();
 
   await expect
     .poll(() => ask('ping').catch(() => undefined), { timeout: 60_000, interval: 500 })
     .toEqual({ value: 'pong' });
+  await expect.poll(() => agent?.effects, { timeout: 5_000 }).toContainEqual(['refresh_firewall']);
 });

@@ -92,6 +92,30 @@ describe('the bootstrap', () => {
     expect(seen.trim().split('\n')).toEqual(['yes', 'yes', 'yes', 'no', 'no', '1']);
   });
 
+  it('keeps them off every server of the message bus, also when their names mean other addresses later', async () => {
+    const settings = machineSettings([]);
+    const urls = ['nats://one.bus.test:4222', 'nats://[fd00::7]:4223', 'nats://10.9.9.1:4222'];
+    machine.configure({ ...settings, mbus: 'nats://unused:1', env: { bosh: { mbus: { urls } } } });
+    const rules = async (address: string) => {
+      await machine.run(`sed -i /bus.test/d /etc/hosts; echo ${address} one.bus.test >> /etc/hosts`);
+      expect(await machine.agent(['refresh-firewall'])).toMatchObject({ ok: true });
+      const listing = await machine.run('nft list table inet bosh_agent');
+      return [...listing.matchAll(/daddr (\S+) tcp dport (\d+) .*"message bus"/g)].map((match) =>
+        match.slice(1),
+      );
+    };
+
+    expect(await rules('10.9.9.1')).toEqual([
+      ['10.9.9.1', '4222'],
+      ['fd00::7', '4223'],
+    ]);
+    expect(await rules('10.9.9.2')).toEqual([
+      ['10.9.9.2', '4222'],
+      ['fd00::7', '4223'],
+      ['10.9.9.1', '4222'],
+    ]);
+  });
+
   it('reports the step that failed and what to do, and succeeds when it is put right', async () => {
     machine.configure({ ...machineSettings(['a']), mbus: 'ftp://nobody' });
     const failed = await machine.agent(['bootstrap']);

@@ -18,6 +18,28 @@ async function digest(cid: string): Promise<string> {
   return (await runner.run(['sha256sum', join(machine.directory, `${cid}.img`)])).stdout;
 }
 
+it('a dynamic disk is a link to its device, which nothing formats or mounts, until it is removed', async () => {
+  machine.configure(machineSettings([]));
+  const device = await machine.attach('dyn', 16);
+  const before = await digest('dyn');
+  await machine.boot();
+
+  const added = await machine.agent(['add-dynamic', 'dyn', '/dev/disk/by-id/microbosh-dyn']);
+  const link = await machine.run('readlink -f /var/vcap/data/dynamic_disks/dyn');
+  const removed = await machine.agent(['remove-dynamic', 'dyn']);
+  const left = await machine.run('ls /var/vcap/data/dynamic_disks');
+  const again = await machine.agent(['remove-dynamic', 'dyn']);
+  const absent = await machine.agent(['add-dynamic', 'other', '/dev/disk/by-id/microbosh-other']);
+
+  expect(added).toMatchObject({ ok: true });
+  expect(link).toBe(`${device}\n`);
+  expect(removed).toMatchObject({ ok: true });
+  expect(left).toBe('');
+  expect(again).toMatchObject({ ok: true });
+  expect(absent).toMatchObject({ ok: false, code: 'E_DISK_NOT_FOUND' });
+  expect(await digest('dyn')).toBe(before);
+});
+
 describe('a persistent disk', () => {
   it('keeps its data when it is attached again on a fresh loop device and after a boot', async () => {
     machine.configure(machineSettings(['a']));

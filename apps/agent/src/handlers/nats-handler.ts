@@ -16,6 +16,8 @@ export interface NatsOptions {
   readonly dispatcher: Dispatcher;
   /** Forgets the hardware address of a server: after a failover its IP answers from another machine. */
   readonly flushNeighbour: (ip: string) => Promise<void>;
+  /** A name of the message bus may mean another address now. */
+  readonly refreshFirewall: () => Promise<void>;
   /** Keeps an answer that is too large for a message; answers the id of its blob. */
   readonly storeLarge: (content: string) => Promise<string>;
   readonly log: Log;
@@ -86,6 +88,11 @@ export class NatsHandler {
       away?.abort();
       away = undefined;
       onConnected();
+      await this.#options
+        .refreshFirewall()
+        .catch((error: unknown) =>
+          this.#options.log.warn({ err: messageOf(error) }, 'the firewall was not refreshed'),
+        );
     }
     away?.abort();
   }

@@ -30,10 +30,9 @@ afterEach(() => rmSync(layout.base, { recursive: true, force: true }));
 async function bundle(types: string, filters: readonly string[] = []): Promise<Record<string, string>> {
   const tarball = await bundleLogs(types, filters, { layout, runner });
   const names = execFileSync('tar', ['-tzf', tarball]).toString().split('\n').filter(Boolean);
-  const contents = names.map((name) => [name, execFileSync('tar', ['-xzOf', tarball, name]).toString()]) as [
-    string,
-    string,
-  ][];
+  const contents = names.map(
+    (name) => [name, execFileSync('tar', ['-xzOf', tarball, name]).toString()] as const,
+  );
   rmSync(tarball);
   expect(readdirSync(layout.tmp)).toEqual([]);
   return Object.fromEntries(contents);

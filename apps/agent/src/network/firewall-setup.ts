@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import type { Change } from '../bootstrap/step.ts';
 import type { HostContext } from '../platform/host-context.ts';
 import { which } from '../platform/which.ts';
+import { mbusUrls } from '../settings/mbus-urls.ts';
 import {
   parseChains,
   renderChains,
@@ -57,7 +58,14 @@ export class FirewallSetup {
         )),
       );
     }
-    if (mbus && !isServer) denied.push(...(await this.#resolve(mbus, port(mbus, 4222), 'message bus')));
+    const servers = isServer ? [] : (mbusUrls(settings.env?.bosh) ?? [settings.mbus]);
+    for (const text of servers) {
+      const server = URL.canParse(text) ? new URL(text) : undefined;
+      if (!server) continue;
+      for (const each of await this.#resolve(server, port(server, 4222), 'message bus')) {
+        if (!denied.some(({ ip, port: held }) => ip === each.ip && held === each.port)) denied.push(each);
+      }
+    }
     for (const destination of settings.iptables?.drop_output ?? []) {
       if (isIP(destination.split('/')[0] ?? '') !== 0) denied.push({ ip: destination, what: 'settings' });
       else

@@ -18,11 +18,18 @@ export class LinuxMachine implements Machine {
   readonly #runner: CommandRunner;
   readonly #paths: AgentPaths;
   readonly #agentId: () => string;
+  readonly #refreshFirewall: () => Promise<void>;
 
-  constructor(runner: CommandRunner, paths: AgentPaths, agentId: () => string) {
+  constructor(
+    runner: CommandRunner,
+    paths: AgentPaths,
+    agentId: () => string,
+    refreshFirewall: () => Promise<void>,
+  ) {
     this.#runner = runner;
     this.#paths = paths;
     this.#agentId = agentId;
+    this.#refreshFirewall = refreshFirewall;
   }
 
   async addSshUser(user: string, publicKey: string): Promise<{ readonly hostPublicKey: string }> {
@@ -79,6 +86,10 @@ export class LinuxMachine implements Machine {
 
   async flushNeighbour(ip: string): Promise<void> {
     await this.#runner.run(['ip', 'neigh', 'flush', 'to', ip], { timeoutMs: 10_000 });
+  }
+
+  async refreshFirewall(): Promise<void> {
+    await this.#refreshFirewall();
   }
 
   async forgetNetworkIdentity(): Promise<void> {

@@ -44,6 +44,8 @@ export interface Machine {
   /** Replaces the names of other machines in `/etc/hosts`. */
   writeHosts(records: readonly HostRecord[]): Promise<void>;
   flushNeighbour(ip: string): Promise<void>;
+  /** Looks up the addresses in the rules of the firewall again; nothing changes when they are the same. */
+  refreshFirewall(): Promise<void>;
   /** What ties this machine to its present networks: names of interfaces, cached settings. */
   forgetNetworkIdentity(): Promise<void>;
   /** Gives a file to a user of this machine. */

@@ -5,7 +5,8 @@ import { parseAgentConfig } from '../config/agent-config.ts';
 import { createHost } from '../host.ts';
 
 /**
- * Runs one operation of the host inside a test machine: `bootstrap`, `mount CID`, `unmount CID`, `migrate FROM TO`.
+ * Runs one operation of the host inside a test machine: `bootstrap`, `mount CID`, `unmount CID`, `migrate FROM TO`,
+ * `add-dynamic CID PATH`, `remove-dynamic CID`, `refresh-firewall`.
  * With KILL_AT=n the process kills itself like a power cut would, before (even n) or after (odd n) its n/2-th command.
  */
 const killAt = process.env['KILL_AT'] === undefined ? undefined : Number(process.env['KILL_AT']);
@@ -39,15 +40,18 @@ const startedMs = performance.now();
 try {
   const [operation, first = '', second = ''] = process.argv.slice(2);
   if (operation !== 'bootstrap') await host.settings.refresh();
-  const value =
-    operation === 'bootstrap'
-      ? await host.bootstrap.run()
-      : operation === 'mount'
-        ? await host.disks.mount(first)
-        : operation === 'unmount'
-          ? await host.disks.unmount(first)
-          : await host.disks.migrate(first, second);
-  print({ ok: true, value: value ?? null });
+  const operations: Readonly<Record<string, () => Promise<unknown>>> = {
+    bootstrap: () => host.bootstrap.run(),
+    mount: () => host.disks.mount(first),
+    unmount: () => host.disks.unmount(first),
+    migrate: () => host.disks.migrate(first, second),
+    'add-dynamic': () => host.disks.addDynamic(first, { path: second }),
+    'remove-dynamic': () => host.disks.removeDynamic(first),
+    'refresh-firewall': () => host.machine.refreshFirewall(),
+  };
+  const run = operations[operation ?? ''];
+  if (!run) throw new Error(`there is no operation '${operation ?? ''}'`);
+  print({ ok: true, value: (await run()) ?? null });
 } catch (error) {
   const output = error instanceof CommandFailed ? error.stderr : '';
   print({ ok: false, code: errorCode(error) ?? '', message: messageOf(error) + output });

@@ -1,13 +1,15 @@
 import { FirewallSetup } from '../../network/firewall-setup.ts';
-import { converge, skipped, type BootstrapStep } from '../step.ts';
+import { converge, skipped, type BootstrapStep, type StepContext, type StepResult } from '../step.ts';
 
 /** Keeps users of the machine, other than root, off the registry, the message bus, the metadata service and monit. */
 export const firewall: BootstrapStep = {
   name: 'firewall',
   timeoutMs: 60_000,
-  async run(context) {
-    const setup = await FirewallSetup.detect(context);
-    if (setup === undefined) return skipped('this machine has neither nft nor iptables');
-    return converge(context, () => setup.probe(context.signal));
-  },
+  run: setUpFirewall,
 };
+
+export async function setUpFirewall(context: StepContext): Promise<StepResult> {
+  const setup = await FirewallSetup.detect(context);
+  if (setup === undefined) return skipped('this machine has neither nft nor iptables');
+  return converge(context, () => setup.probe(context.signal));
+}
