@@ -129,10 +129,11 @@ describe('a new VM that fails beside the old one', () => {
     const { exitCode, output } = await simulation.here('create');
 
     expect(exitCode, output).toBe(0);
-    const compiled = simulation.cloud.log.indexOf('agent:compile_package');
-    const stopped = simulation.cloud.log.indexOf('agent:stop');
-    expect(compiled).toBeGreaterThan(0);
-    expect(stopped).toBeGreaterThan(compiled);
+    const { log } = simulation.cloud;
+    const prepared = log.indexOf('agent:apply');
+    expect(prepared).toBeGreaterThan(log.indexOf('create_vm'));
+    expect(log.indexOf('agent:drain')).toBeGreaterThan(prepared);
+    expect(log.indexOf('agent:stop')).toBeGreaterThan(prepared);
     expect(seen.filter((jobs) => jobs === 'running').length).toBeGreaterThan(3);
   });
 });
