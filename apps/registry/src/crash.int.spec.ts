@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,6 +30,26 @@ function startWrites(registry: RegistryProcess, workers: number): MixedWrites {
   return writes;
 }
 
+/** Kills the process in the middle of running writes, again and again; answers how many were acknowledged. */
+async function killDuringWrites(
+  registry: RegistryProcess,
+  goal: { readonly writes: number; readonly kills: number },
+): Promise<number> {
+  const writes = startWrites(registry, 32);
+  const step = Math.ceil(goal.writes / (goal.kills - 0.5));
+  for (let kill = 1; kill <= goal.kills; kill += 1) {
+    const target = Math.min(kill * step, goal.writes);
+    const running = writes.run(target);
+    while (writes.acknowledged < target - step / 2) await sleep(5);
+    await registry.stop('SIGKILL');
+    await registry.start();
+    await running;
+    expect(await writes.problems()).toEqual([]);
+  }
+  expect([...writes.outcomes.keys()].sort()).toEqual(['200', 'broken']);
+  return writes.acknowledged;
+}
+
 describe('a registry that is killed', () => {
   it('has every acknowledged write of 10,000 after kill -9, and none half done', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'microbosh-crash-'));
@@ -38,22 +58,7 @@ describe('a registry that is killed', () => {
       {},
       directory,
     );
-    const writes = startWrites(registry, 32);
-    let kills = 0;
-
-    for (let target = 1_500; target <= 10_500; target += 1_500) {
-      const running = writes.run(Math.min(target, 10_000));
-      while (writes.acknowledged < Math.min(target, 10_000) - 700) await sleep(5);
-      await registry.stop('SIGKILL');
-      kills += 1;
-      await registry.start();
-      await running;
-      expect(await writes.problems()).toEqual([]);
-    }
-
-    expect(kills).toBe(7);
-    expect(writes.acknowledged).toBeGreaterThanOrEqual(10_000);
-    expect([...writes.outcomes.keys()].sort()).toEqual(['200', 'broken']);
+    expect(await killDuringWrites(registry, { writes: 10_000, kills: 7 })).toBeGreaterThanOrEqual(10_000);
   });
 
   it('ends in order on SIGTERM: running requests are answered', async () => {
@@ -112,8 +117,86 @@ describe('a full disk', () => {
   );
 });
 
+/** A file system of its own with little room. */
+function smallDisk(megabytes: number): string {
+  const mountPoint = mkdtempSync(join(tmpdir(), 'microbosh-full-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0700`, 'tmpfs', mountPoint]);
+  cleanups.push(() => {
+    execFileSync('umount', ['-l', mountPoint]);
+    rmSync(mountPoint, { recursive: true });
+  });
+  return mountPoint;
+}
+
 const missing = postgresMissing();
 describe('PostgreSQL', () => {
+  it.skipIf(missing !== undefined)(
+    `has every acknowledged write after kill -9 of the registry, and none half done ${missing ?? ''}`,
+    async () => {
+      const postgres = await PostgresServer.start();
+      cleanups.push(() => postgres.destroy());
+      const { host, user, database } = await postgres.newDatabase();
+      const directory = mkdtempSync(join(tmpdir(), 'microbosh-pgkill-'));
+      const registry = await startRegistry(
+        { adapter: 'postgres', host, user, database },
+        { encryption: { key_file: join(directory, 'registry.key') } },
+        directory,
+      );
+      // As many as SQLite takes: `CRASH_WRITES=10000`.
+      const goal = Number(process.env['CRASH_WRITES'] ?? 2_000);
+
+      expect(await killDuringWrites(registry, { writes: goal, kills: 3 })).toBeGreaterThanOrEqual(goal);
+    },
+  );
+
+  it.skipIf(missing !== undefined).each(['data', 'write-ahead log'] as const)(
+    `with a full disk under its %s loses nothing and goes on when there is room ${missing ?? ''}`,
+    async (part) => {
+      const isData = part === 'data';
+      const disk = smallDisk(isData ? 64 : 16);
+      const wal = isData ? mkdtempSync(join(tmpdir(), 'microbosh-wal-')) : disk;
+      cleanups.push(() => (isData ? rmSync(wal, { recursive: true }) : undefined));
+      const postgres = await PostgresServer.start(
+        // The log keeps all that was written, so that it can fill a disk.
+        ['full_page_writes=off', 'wal_keep_size=1GB', 'autovacuum=off'],
+        { walIn: wal, ...(isData ? { dataIn: disk } : {}) },
+      );
+      cleanups.push(() => postgres.destroy());
+      const { host, user, database } = await postgres.newDatabase();
+      const directory = mkdtempSync(join(tmpdir(), 'microbosh-pgfull-'));
+      const registry = await startRegistry(
+        { adapter: 'postgres', host, user, database, retry_timeout: 0.5 },
+        { encryption: { key_file: join(directory, 'registry.key') } },
+        directory,
+      );
+      const writes = startWrites(registry, 16);
+      await writes.run(100);
+      const { bavail, bsize } = statfsSync(disk);
+      const ballast = join(disk, 'ballast');
+      writeFileSync(ballast, Buffer.alloc(bavail * bsize - (2 << 20)));
+
+      const refused = () => (writes.outcomes.get('507') ?? 0) + (writes.outcomes.get('503') ?? 0);
+      await writes.run(100_000, () => refused() > 40);
+
+      // Without room for its log PostgreSQL stops and the registry says so; without room for data it serves reads.
+      expect([...writes.outcomes.keys()].filter((outcome) => outcome !== '200')).toEqual(
+        isData ? ['507'] : expect.arrayContaining(['503']),
+      );
+      expect(writes.outcomes.has('broken')).toBe(false);
+      if (isData) expect(await writes.problems()).toEqual([]);
+      unlinkSync(ballast);
+      if (!isData) {
+        await postgres.down('immediate');
+        await postgres.up();
+      }
+      expect(await writes.problems()).toEqual([]);
+      const before = writes.acknowledged;
+      await writes.run(before + 300);
+      expect(writes.acknowledged).toBeGreaterThanOrEqual(before + 300);
+      expect(await writes.problems()).toEqual([]);
+    },
+  );
+
   it.skipIf(missing !== undefined)(
     `restarted and crashed under load: requests wait or fail cleanly, nothing is lost ${missing ?? ''}`,
     async () => {

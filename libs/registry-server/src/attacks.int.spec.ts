@@ -119,6 +119,8 @@ describe.each(STORES)('$name', ({ fixture, missing }) => {
         instanceAddresses: {
           addressesOf: async () => {
             asked += 1;
+            // Long enough for all of them to come while it is open.
+            await new Promise((resolve) => setTimeout(resolve, 300));
             return ['127.0.0.1'];
           },
         },

@@ -24,6 +24,13 @@ function programs(): string | undefined {
     .find((path) => existsSync(join(path, 'initdb')));
 }
 
+export interface PostgresPlaces {
+  /** Directory, on whatever file system, for the data. Default: beside the socket. */
+  readonly dataIn?: string;
+  /** The same for the write-ahead log. Default: with the data. */
+  readonly walIn?: string;
+}
+
 /** A real PostgreSQL in a directory of its own, reached through a unix socket there. */
 export class PostgresServer {
   readonly directory: string;
@@ -31,26 +38,33 @@ export class PostgresServer {
   readonly #gid: number;
   readonly #bin: string;
   readonly #settings: readonly string[];
+  readonly #places: PostgresPlaces;
   #process: ChildProcess | undefined;
   #databases = 0;
 
-  private constructor(settings: readonly string[]) {
+  private constructor(settings: readonly string[], places: PostgresPlaces) {
     const bin = programs();
     if (bin === undefined) throw new Error('PostgreSQL is not installed');
     this.#bin = bin;
     this.#settings = settings;
+    this.#places = places;
     this.#uid = Number(execFileSync('id', ['-u', 'postgres'], { encoding: 'utf8' }));
     this.#gid = Number(execFileSync('id', ['-g', 'postgres'], { encoding: 'utf8' }));
     this.directory = mkdtempSync(join(tmpdir(), 'microbosh-pg-'));
-    chownSync(this.directory, this.#uid, this.#gid);
+    for (const directory of [this.directory, places.dataIn, places.walIn]) {
+      if (directory !== undefined) chownSync(directory, this.#uid, this.#gid);
+    }
   }
 
   /** `settings` as in postgresql.conf, one `name=value` each. */
-  static async start(settings: readonly string[] = []): Promise<PostgresServer> {
-    const server = new PostgresServer(settings);
+  static async start(settings: readonly string[] = [], places: PostgresPlaces = {}): Promise<PostgresServer> {
+    const server = new PostgresServer(settings, places);
     execFileSync(
       join(server.#bin, 'initdb'),
-      ['-D', server.#data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '-N'],
+      [
+        ...['-D', server.#data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--locale=C.UTF-8', '-N'],
+        ...(places.walIn === undefined ? [] : [`--waldir=${join(places.walIn, 'wal')}`, '--wal-segsize=1']),
+      ],
       { ...server.#as(), stdio: 'ignore' },
     );
     await server.up();
@@ -58,7 +72,7 @@ export class PostgresServer {
   }
 
   get #data(): string {
-    return join(this.directory, 'data');
+    return join(this.#places.dataIn ?? this.directory, 'data');
   }
 
   /** Puts a file where the server can read it, with the mode that it asks for of keys. */
