@@ -347,17 +347,18 @@ describeDropIn(
 
 const missing = postgresMissing();
 if (missing === undefined) {
-  const fixture = postgresFixture();
-  describeDropIn(
-    'PostgreSQL with TLS',
-    async () => {
-      await fixture.setUp();
-      return startRegistry({
-        store: new PostgresStore({ connection: await fixture.server().newDatabase() }),
-      });
-    },
-    () => fixture.tearDown(),
-  );
+  for (const tls of [true, false]) {
+    const fixture = postgresFixture();
+    describeDropIn(
+      `PostgreSQL${tls ? ' with TLS' : ', plain'}`,
+      async () => {
+        await fixture.setUp();
+        const connection = await fixture.server().newDatabase();
+        return startRegistry({ tls, store: new PostgresStore({ connection }) });
+      },
+      () => fixture.tearDown(),
+    );
+  }
 } else {
   it.skip(`PostgreSQL cannot run here: ${missing}`);
 }
