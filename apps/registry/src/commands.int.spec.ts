@@ -122,6 +122,58 @@ describe.each(STORES)('$name', ({ name, db }) => {
   );
 
   it.skipIf(unavailable !== undefined)(
+    `moves to the key that a command prints while it serves ${unavailable ?? ''}`,
+    async () => {
+      const printed = join(directory, 'printed.json');
+      const print = (active: string, ...ids: string[]) =>
+        writeFileSync(
+          printed,
+          JSON.stringify({
+            version: 1,
+            active,
+            keys: Object.fromEntries(
+              ids.map((id) => [id, Buffer.alloc(32, Number(id.slice(1))).toString('base64')]),
+            ),
+          }),
+          { mode: 0o600 },
+        );
+      const reload = async () => {
+        const before = registry.output.split('registry reloaded').length;
+        registry.signal('SIGHUP');
+        while (registry.output.split('registry reloaded').length === before)
+          await new Promise((resolve) => setTimeout(resolve, 10));
+      };
+      print('k1', 'k1');
+      registry = await make(await db(), { encryption: { key_command: ['cat', printed] }, loglevel: 'info' });
+      await registry.start();
+      for (let index = 0; index < 50; index += 1) await put(`vm-${index}`, `{"n":${index}}`);
+      const writes = new MixedWrites({ url: registry.url, workers: 2 });
+      let over = false;
+      const running = writes.run(100_000, () => over);
+
+      const refused = await registry.command('rotate-key', '--prepare');
+      print('k2', 'k1', 'k2');
+      await reload();
+      const moved = await registry.command('rotate-key', '--reseal');
+      print('k2', 'k2');
+      await reload();
+      over = true;
+      await running;
+
+      expect([refused.exitCode, refused.output]).toEqual([1, expect.stringContaining('come from a command')]);
+      expect([moved.exitCode, moved.output]).toEqual([0, expect.stringContaining('moved to the key k2')]);
+      expect([...writes.outcomes.keys()]).toEqual(['200']);
+      expect(await writes.problems()).toEqual([]);
+      await writes.close();
+      await registry.stop();
+      await registry.start();
+      expect(await settingsOf('vm-49')).toBe('{"n":49}');
+      const list = await registry.call('GET', '/instances?limit=1000', { auth: ADMIN });
+      expect(list.text).not.toContain('"key_id":"k1"');
+    },
+  );
+
+  it.skipIf(unavailable !== undefined)(
     `refuses a wrong key, clearly, and a missing one ${unavailable ?? ''}`,
     async () => {
       registry = await make(await db());

@@ -57,6 +57,8 @@ export interface RegistryServerOptions extends AccessOptions {
   readonly requireJson?: boolean;
   /** Remove rows that were neither written nor read for so long. Default: never. */
   readonly expireUntouchedAfterMs?: number;
+  /** How often what has expired is looked for. Default 60 000 ms. */
+  readonly sweepIntervalMs?: number;
   /** How long running requests may take when the server closes. Default 10 000 ms. */
   readonly drainMs?: number;
   readonly logger?: Logger;
@@ -164,7 +166,7 @@ export async function createRegistryServer(options: RegistryServerOptions): Prom
         bound = started;
         setImmediate(() => metrics.watchProcess());
         background.every(FLUSH_INTERVAL_MS, 'write activity', () => registry.flushActivity());
-        background.every(SWEEP_INTERVAL_MS, 'sweep', async () => {
+        background.every(options.sweepIntervalMs ?? SWEEP_INTERVAL_MS, 'sweep', async () => {
           await store.sweep(clock());
           if (options.expireUntouchedAfterMs === undefined) return;
           const expired = await registry.expireUntouched(options.expireUntouchedAfterMs, { dryRun: false });

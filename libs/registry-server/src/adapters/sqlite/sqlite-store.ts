@@ -42,6 +42,7 @@ export interface SqliteStoreOptions {
   readonly path: string;
   /** How long a request waits for a lock that another process holds. Default 10 000 ms. */
   readonly lockWaitMs?: number;
+  readonly migrations?: readonly string[];
 }
 
 const SETTINGS_COLUMNS = 'instance_id, sealed, key_id, etag, size_bytes, created_at, updated_at, updated_by';
@@ -62,11 +63,13 @@ export class SqliteStore implements RegistryStore {
   readonly #database: DatabaseSync;
   readonly #queue: CommitQueue;
   readonly #lockWaitMs: number;
+  readonly #migrations: readonly string[];
   readonly #statements = new Map<string, StatementSync>();
 
   constructor(options: SqliteStoreOptions) {
     this.path = options.path;
     this.#lockWaitMs = options.lockWaitMs ?? 10_000;
+    this.#migrations = options.migrations ?? SQLITE_MIGRATIONS;
     makePrivate(options.path);
     // Until it serves, this connection may wait for a lock inside SQLite; afterwards the queue waits outside.
     this.#database = new DatabaseSync(options.path, { timeout: this.#lockWaitMs });
@@ -82,14 +85,14 @@ export class SqliteStore implements RegistryStore {
       );
       const current = this.#get('SELECT coalesce(max(version), 0) AS version FROM microbosh_registry_schema');
       const version = current ? integer(current, 'version') : 0;
-      if (version > SQLITE_MIGRATIONS.length) {
+      if (version > this.#migrations.length) {
         throw new SchemaTooNew(
-          `The database has schema version ${version}, this program knows up to ${SQLITE_MIGRATIONS.length}.`,
+          `The database has schema version ${version}, this program knows up to ${this.#migrations.length}.`,
           { advice: 'Run the version of microbosh-registry that made it, or a newer one.' },
         );
       }
       const applied: number[] = [];
-      for (const [index, migration] of SQLITE_MIGRATIONS.entries()) {
+      for (const [index, migration] of this.#migrations.entries()) {
         if (index < version) continue;
         this.#database.exec(migration);
         this.#database
