@@ -3,10 +3,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { machineSettings } from '../src/testing/machine-settings.ts';
 import { testCertificate } from '../src/testing/test-agent.ts';
-import { TestMachine } from '../src/testing/test-machine.ts';
+import { insideMachine, TestMachine } from '../src/testing/test-machine.ts';
 
-const root = join(import.meta.dirname, '../../..');
-const node = process.execPath;
+const root = insideMachine(join(import.meta.dirname, '../../..', 'package.json')).replace(
+  /\/package\.json$/,
+  '',
+);
+const node = insideMachine(process.execPath);
 let machine: TestMachine;
 
 beforeEach(async () => {

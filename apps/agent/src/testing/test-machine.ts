@@ -3,11 +3,19 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { JsonObject } from '@microbosh/errors';
 
 const runner = new NodeCommandRunner();
 const driver = join(import.meta.dirname, 'host-driver.ts');
+const checkout = resolve(import.meta.dirname, '../../../..');
+/** Where the machine sees this checkout, which may lie in a /tmp that the agent covers. */
+const checkoutInside = '/run/checkout';
+
+/** Path inside a machine of a file of this checkout. */
+export function insideMachine(path: string): string {
+  return path.startsWith(`${checkout}/`) ? `${checkoutInside}${path.slice(checkout.length)}` : path;
+}
 
 export interface DriverResult {
   readonly ok: boolean;
@@ -92,6 +100,7 @@ export class TestMachine {
       `mount -t overlay overlay -o lowerdir=/etc,upperdir=${d}/etc-upper,workdir=${d}/etc-work /etc`,
       `mkdir -p /var/vcap && mount --bind ${d}/vcap /var/vcap`,
       'mount -t tmpfs tmpfs /home; mount -t tmpfs tmpfs /run; mkdir /run/lock',
+      `mkdir ${checkoutInside} && mount --bind '${checkout}' ${checkoutInside}`,
       'mount -t tmpfs -o mode=755 tmpfs /dev; mkdir -p /dev/shm /dev/disk/by-id; mount -t tmpfs tmpfs /dev/shm',
       'for n in "null 1 3" "zero 1 5" "random 1 8" "urandom 1 9" "tty 5 0"; do set -- $n; mknod -m 666 /dev/$1 c $2 $3; done',
       ...nodes,
@@ -152,7 +161,7 @@ export class TestMachine {
   /** An operation of the agent inside; undefined when it was killed at `killAt`. */
   async agent(operation: readonly string[], killAt?: number): Promise<DriverResult | undefined> {
     const answer = await runner
-      .run([...this.#enter(), process.execPath, driver, ...operation], {
+      .run([...this.#enter(), insideMachine(process.execPath), insideMachine(driver), ...operation], {
         timeoutMs: 60_000,
         okExitCodes: [0, 137],
         env: {
