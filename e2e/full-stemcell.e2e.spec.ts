@@ -1,4 +1,6 @@
+import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { succeed } from './support/commands.ts';
 import { eventually } from './support/eventually.ts';
@@ -6,6 +8,7 @@ import { Example } from './support/example.ts';
 import { fullLocalStemcell } from './support/full-stemcell.ts';
 import { hostSnapshot } from './support/host-snapshot.ts';
 import type { HostSnapshot } from './support/host-snapshot.ts';
+import { registryPackage } from './support/registry-package.ts';
 import { VmView } from './support/vm-view.ts';
 
 const settings = JSON.stringify({ agent_id: 'a-1', note: 'kept by systemd' });
@@ -64,6 +67,57 @@ describe('the example on a full stemcell of the local provider', () => {
     expect(await vm.run('touch /proc/sys/kernel/hostname /sys/x 2>/dev/null || echo refused')).toBe(
       'refused',
     );
+  });
+
+  it('runs the package of the registry as its unit says, answers, drains on stop, and lets go of it', async () => {
+    const vm = await VmView.of(example);
+    const inside = (path: string) => `/proc/${vm.initPid}/root${path}`;
+    const curl = (script: string) =>
+      succeed(['nsenter', `--target=${vm.initPid}`, '--net', 'sh', '-euc', script], { timeoutMs: 20_000 });
+    const url = 'http://127.0.0.1:25999';
+    await copyFile(await registryPackage(), inside('/var/tmp/registry.deb'));
+    await vm.run('dpkg --install /var/tmp/registry.deb && rm /var/tmp/registry.deb');
+    await writeFile(
+      inside('/etc/microbosh-registry/registry.yml'),
+      JSON.stringify({
+        http: { address: '127.0.0.1', port: 25_999, user: 'admin', password: 's3cret' },
+        db: { adapter: 'sqlite', database: '/var/lib/microbosh-registry/registry.db' },
+      }),
+    );
+
+    await vm.run('systemctl start microbosh-registry');
+
+    await eventually(
+      async () => expect((await curl(`curl -sf ${url}/readyz`)).stdout).toContain('ok'),
+      10_000,
+    );
+    expect(
+      await vm.run('systemctl is-active microbosh-registry; systemctl is-enabled microbosh-registry'),
+    ).toBe('active\nenabled');
+    const pid = await vm.run('systemctl show --value -p MainPID microbosh-registry');
+    const status = await vm.run(`cat /proc/${pid}/status`);
+    expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
+    expect(status).toMatch(/^CapBnd:\s+0+$/m);
+    expect(status).toMatch(/^Seccomp:\s+2$/m);
+    expect(await vm.run("stat -c '%a %U' /var/lib/microbosh-registry/registry.db.key")).toBe(
+      '600 microbosh-registry',
+    );
+    // The body is half way when the stop comes.
+    const [slow] = await Promise.all([
+      curl(
+        `(printf '{"a":'; sleep 1.5; printf 1}) | curl -sf -u admin:s3cret -T - ${url}/instances/vm-1/settings`,
+      ),
+      sleep(700).then(() => vm.run('systemctl stop microbosh-registry')),
+    ]);
+    expect(slow.stdout).toContain('"status":"ok"');
+    const ended = await vm.run('systemctl show -p Result -p ExecMainStatus microbosh-registry');
+    expect(ended.split('\n').sort()).toEqual(['ExecMainStatus=0', 'Result=success']);
+    await vm.run('dpkg --purge microbosh-registry && rm -r /var/lib/microbosh-registry');
+    expect(
+      await vm.run(
+        'systemctl --failed --plain --no-legend; ls /etc/systemd/system/*/microbosh-reg* 2>&1 | head -1',
+      ),
+    ).toMatch(/^ls: /);
   });
 
   it('comes up again after a reboot with its own changes and its data', async () => {
