@@ -28,6 +28,11 @@ describe('the package of the registry, on a machine that has nothing else, by it
     for (const name of ['updates', 'info', 'triggers']) {
       await mkdir(place.path(`var/lib/dpkg/${name}`), { recursive: true });
     }
+    // The package has to make its user itself, also on a machine that has had it once.
+    for (const name of ['etc/passwd', 'etc/group', 'etc/shadow']) {
+      const accounts = await readFile(place.path(name), 'utf8');
+      await writeFile(place.path(name), accounts.replace(/^microbosh-registry:.*\n/gm, ''));
+    }
     // What this machine's /usr holds is known there.
     await cp('/var/lib/dpkg/status', place.path('var/lib/dpkg/status'));
     await copyFile(built, place.path('root/microbosh-registry.deb'));
