@@ -15,6 +15,7 @@ export interface Layout {
   readonly dataPackages: string;
   readonly compile: string;
   readonly compiledIndex: string;
+  readonly compiledResults: string;
   readonly blobs: string;
   readonly sensitiveBlobs: string;
   /** Blobs that a micro stemcell brings along; only read. */
@@ -46,6 +47,7 @@ export function layoutOf(base: string): Layout {
     dataPackages: join(data, 'packages'),
     compile: join(data, 'compile'),
     compiledIndex: join(data, 'blobs', '.compiled.json'),
+    compiledResults: join(data, 'compiled'),
     blobs: join(data, 'blobs'),
     sensitiveBlobs: join(data, 'sensitive_blobs'),
     bakedBlobs: join(base, 'micro_bosh', 'data', 'cache'),

@@ -5,12 +5,15 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { AgentClient } from '@microbosh/agent-client';
@@ -134,6 +137,10 @@ describe('apply', () => {
 
   it('leaves the previous set enabled when a new one cannot be installed', async () => {
     await client.apply(await jobSpec('1'));
+    await client.start();
+    await expect.poll(async () => (await client.getState()).job_state, { timeout: 10_000 }).toBe('running');
+    const pidfile = join(agent.layout.run, 'web', 'web.pid');
+    const pid = readFileSync(pidfile, 'utf8');
     const before = readlinkSync(join(agent.layout.jobs, 'web'));
     const next = await jobSpec('2');
     const broken = { ...next, rendered_templates_archive: { blobstore_id: 'archive-2', sha1: 'sha256:00' } };
@@ -142,6 +149,60 @@ describe('apply', () => {
 
     expect(readlinkSync(join(agent.layout.jobs, 'web'))).toBe(before);
     expect(readFileSync(join(agent.layout.jobs, 'web/config/version'), 'utf8')).toBe('1');
+    expect((await client.getState()).job_state).toBe('running');
+    expect(readFileSync(pidfile, 'utf8')).toBe(pid);
+    process.kill(Number(pid), 0);
+    // Still watched, too.
+    process.kill(Number(pid), 'SIGKILL');
+    await expect
+      .poll(() => existsSync(pidfile) && readFileSync(pidfile, 'utf8') !== pid, { timeout: 10_000 })
+      .toBe(true);
+    await client.stop();
+  });
+
+  it('updates one of two jobs in place: the other goes on, watched all the time', async () => {
+    const files = (job: string, version: string): Files => {
+      const pidfile = join(agent.layout.run, job, `${job}.pid`);
+      const bin = join(agent.layout.jobs, job, 'bin', 'ctl');
+      return {
+        [`${job}/monit`]: `check process ${job} with pidfile ${pidfile}\n  start program "${bin} start"\n  stop program "${bin} stop"\n  group vcap\n`,
+        [`${job}/bin/ctl`]: ctl(pidfile),
+        [`${job}/config/version`]: version,
+      };
+    };
+    const spec = async (version: string): Promise<ApplySpec> => ({
+      ...emptySpec,
+      job: {
+        name: 'g',
+        templates: [
+          { name: 'web', version: '1' },
+          { name: 'db', version },
+        ],
+      },
+      rendered_templates_archive: await upload(`both-${version}`, {
+        ...files('web', '1'),
+        ...files('db', version),
+      }),
+    });
+    const pids = () =>
+      ['web', 'db'].map((job) => readFileSync(join(agent.layout.run, job, `${job}.pid`), 'utf8'));
+    const isRunning = () =>
+      expect.poll(async () => (await client.getState()).job_state, { timeout: 10_000 }).toBe('running');
+    await client.apply(await spec('1'));
+    await client.start();
+    await isRunning();
+    const before = pids();
+
+    await client.apply(await spec('2'));
+    const watched = readdirSync(agent.layout.monitJobs);
+    await client.start();
+    await isRunning();
+
+    expect(watched).toEqual(['0001_web.monitrc']);
+    expect(readFileSync(join(agent.layout.jobs, 'db/config/version'), 'utf8')).toBe('2');
+    expect(pids()[0]).toBe(before[0]);
+    process.kill(Number(before[0]), 0);
+    await client.stop();
   });
 
   it('keeps only what the spec names', async () => {
@@ -203,7 +264,131 @@ describe('scripts', () => {
   });
 });
 
+describe('a task that is cancelled', () => {
+  const sleepers = () => execFileSync('sh', ['-c', "pgrep -f '^sleep 98764$' || true"]).toString().trim();
+
+  it('ends the errand and all it started, and the agent does the next one', async () => {
+    await client.apply(
+      await jobSpec('1', {
+        'web/bin/run': `#!/bin/sh\n[ -e ${work}/quick ] && exit 7\nsleep 98764 & wait\n`,
+      }),
+    );
+    const cancel = new AbortController();
+    const errand = client.call('run_errand', ['web'], { signal: cancel.signal });
+    errand.catch(() => undefined);
+    await expect.poll(sleepers, { timeout: 10_000 }).not.toBe('');
+
+    cancel.abort();
+
+    await expect(errand).rejects.toThrow();
+    await expect.poll(sleepers, { timeout: 10_000 }).toBe('');
+    writeFileSync(join(work, 'quick'), '');
+    expect(await client.call('run_errand', ['web'])).toMatchObject({ exit_code: 7 });
+  });
+
+  it('ends the drain and its script', async () => {
+    await client.apply(await jobSpec('1', { 'web/bin/drain': '#!/bin/sh\nsleep 98764 & wait\necho 0\n' }));
+    const cancel = new AbortController();
+    const draining = client.drain('shutdown', {}, { signal: cancel.signal });
+    draining.catch(() => undefined);
+    await expect.poll(sleepers, { timeout: 10_000 }).not.toBe('');
+
+    cancel.abort();
+
+    await expect(draining).rejects.toThrow();
+    await expect.poll(sleepers, { timeout: 10_000 }).toBe('');
+    expect((await client.getState()).job_state).toBeDefined();
+  });
+});
+
+it('release_apply_spec answers the YAML form of old micro stemcells', async () => {
+  mkdirSync(join(agent.layout.base, 'micro'));
+  writeFileSync(
+    join(agent.layout.base, 'micro', 'apply_spec.yml'),
+    "---\ndeployment: micro\njob:\n  name: micro\n  sha1: '0123'\n  version: 1\nproperties:\n  flag: yes\n  none:\n",
+  );
+
+  expect(await client.releaseApplySpec()).toEqual({
+    deployment: 'micro',
+    job: { name: 'micro', sha1: '0123', version: 1 },
+    properties: { flag: true, none: null },
+  });
+  writeFileSync(join(agent.layout.base, 'micro', 'apply_spec.yml'), '- no mapping\n');
+  await expect(client.releaseApplySpec()).rejects.toThrow('is not a mapping');
+});
+
 describe('compile_package', () => {
+  it('limits the script: no core files, files, priority, and the first to go without memory', async () => {
+    const source = await upload('src', {
+      packaging:
+        'cd $BOSH_INSTALL_TARGET; ulimit -c > core; ulimit -n > files; nice > nice; cat /proc/self/oom_score_adj > oom\n',
+    });
+
+    const { blobstoreId } = await client.compilePackage({
+      ...{ blobId: 'src', digest: source.sha1, name: 'app', version: '1', dependencies: {} },
+    });
+
+    const result = join(work, 'result.tgz');
+    await client.getBlob(blobstoreId, result);
+    const seen = (name: string) =>
+      execFileSync('tar', ['-xzOf', result, `./${name}`])
+        .toString()
+        .trim();
+    const own = Number(execFileSync('nice').toString());
+    expect({ core: seen('core'), oom: seen('oom'), nice: Number(seen('nice')) }).toEqual({
+      core: '0',
+      oom: '900',
+      nice: Math.min(own + 5, 19),
+    });
+    // A machine that is itself limited gives what it has.
+    const most = execFileSync('sh', [
+      '-c',
+      'ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)"; ulimit -n',
+    ]);
+    expect(seen('files')).toBe(most.toString().trim());
+  });
+
+  it('does not compile again for a signed URL what it has, and repeats an upload that failed', async () => {
+    const { path, sha1 } = tarball({ packaging: 'date +%N > $BOSH_INSTALL_TARGET/when\n' });
+    const received: string[] = [];
+    const server = createServer((request, response) => {
+      if (request.method === 'GET') {
+        response.end(readFileSync(path));
+        return;
+      }
+      const hash = createHash('sha1');
+      request.on('data', (chunk: Buffer) => hash.update(chunk));
+      request.on('end', () => {
+        const isRefused = request.url === '/refused';
+        if (!isRefused) received.push(hash.digest('hex'));
+        response.writeHead(isRefused ? 403 : 200).end();
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const compile = (to: string, version = '1') =>
+      client.call('compile_package_with_signed_url', [
+        {
+          ...{ package_get_signed_url: `${url}/source`, upload_signed_url: `${url}/${to}`, digest: sha1 },
+          ...{ name: 'app', version, deps: {}, blobstore_headers: {} },
+        },
+      ]);
+    try {
+      await expect(compile('refused')).rejects.toThrow('unexpected status 403');
+      const first = await compile('a');
+      expect(await compile('b')).toEqual(first);
+      expect(first.result.sha1).toContain(received[0]);
+      await compile('c', '2');
+    } finally {
+      server.close();
+      server.closeAllConnections();
+    }
+
+    expect(received).toHaveLength(3);
+    expect(received[1]).toBe(received[0]);
+    expect(received[2]).not.toBe(received[0]);
+  });
+
   it('compiles with its dependencies, and not again when the result is there', async () => {
     const dependency = await upload('dep', { 'lib/value': 'forty-two' });
     const source = await upload('src', {

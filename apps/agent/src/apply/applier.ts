@@ -25,6 +25,7 @@ import {
   type WantedBundles,
 } from './spec.ts';
 import type { SpecStore } from './spec-store.ts';
+import { isSameTree } from './same-tree.ts';
 import { ArchiveInvalid, everythingBelow, unpack } from './unpack.ts';
 
 export interface ApplierOptions {
@@ -336,9 +337,12 @@ export class Applier {
     const enabled = await namesIn(layout.jobs);
     const changed = enabled.filter((name) => !jobs.has(name));
     for (const [name, dir] of jobs) {
+      // All jobs share an archive: most of them are the same when another one changed.
+      const before = await linkTarget(join(layout.jobs, name));
       const isSame =
-        (await linkTarget(join(layout.jobs, name))) === dir &&
-        (await this.#hasPackages(join(dir, 'packages'), packages));
+        before !== undefined &&
+        (await this.#hasPackages(join(before, 'packages'), packages)) &&
+        (before === dir || (await isSameTree(before, dir, new Set(['packages']))));
       if (!isSame) changed.push(name);
     }
     return changed;

@@ -11,6 +11,7 @@ import type { BlobManager, BlobSource } from '../blobstore/blob-manager.ts';
 import { ActionError, wrapping } from '../errors.ts';
 import type { Layout } from '../layout.ts';
 import type { TaskContext } from '../tasks/task-manager.ts';
+import { ResultCache } from './result-cache.ts';
 
 export interface CompileRequest {
   readonly source: BlobSource;
@@ -38,10 +39,12 @@ const maxRememberedResults = 2_000;
  */
 export class Compiler {
   readonly #options: CompilerOptions;
+  readonly #results: ResultCache;
   #indexing: Promise<unknown> = Promise.resolve();
 
   constructor(options: CompilerOptions) {
     this.#options = options;
+    this.#results = new ResultCache(options.layout.compiledResults);
   }
 
   /** Builds of a process that died. */
@@ -68,17 +71,24 @@ export class Compiler {
     return stored;
   }
 
-  /** Compiles and sends the result to a signed URL; answers its digests. */
+  /** Compiles, unless the result of the same inputs is here, and sends the result to a signed URL; answers its digests. */
   async compileTo(
     request: CompileRequest,
     target: { readonly url: string; readonly headers: Readonly<Record<string, string>> },
     context: TaskContext,
   ): Promise<string> {
-    return this.#build(request, context, (tarball) =>
+    const upload = (tarball: string) =>
       wrapping('Uploading compiled package', () =>
         this.#options.blobs.storeAt(target.url, tarball, target.headers, context.signal),
-      ),
-    );
+      );
+    const key = inputDigest(request);
+    const known = await this.#results.find(key);
+    if (known !== undefined) return upload(known);
+    return this.#build(request, context, async (tarball) => {
+      // Before it is sent: an upload that fails is repeated without compiling.
+      await this.#results.keep(key, tarball);
+      return upload(tarball);
+    });
   }
 
   async #build<T>(
@@ -174,7 +184,7 @@ export class Compiler {
     // Limits: no core files, enough open files, and first to go when memory is short. The private `packages` directory
     // and every process that the script leaves end with its namespaces; those end with this process, however it dies.
     const inside =
-      'ulimit -c 0; ulimit -n 65536 2>/dev/null; echo 900 > /proc/self/oom_score_adj; mount --bind "$1" "$2" && cd "$3" && exec bash -x packaging';
+      'ulimit -c 0; ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -H -n)"; echo 900 > /proc/self/oom_score_adj; mount --bind "$1" "$2" && cd "$3" && exec bash -x packaging';
     const written = { stdout: 0, stderr: 0 };
     try {
       await runner.run(
