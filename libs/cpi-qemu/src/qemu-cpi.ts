@@ -135,8 +135,11 @@ export class QemuCpi implements Cpi, CpiExtensions {
       await this.#records.vms.save({ ...vm, state: 'deleting' });
       // A disk that outlives the VM may be mounted still: let the guest put it down.
       if (vm.disks.length > 0) await this.#tryShutDown(vmCid, context.signal);
+      // Before the bridge goes, by whose address the registry may be reached. One that has gone itself has nothing to forget.
+      await this.#registry()
+        ?.deleteSettings(vmCid, context.signal)
+        .catch(() => undefined);
       await this.#destroy(vm);
-      await this.#registry()?.deleteSettings(vmCid, context.signal);
     });
   }
 

@@ -1,4 +1,5 @@
-import { open, readFile, readdir, realpath, stat } from 'node:fs/promises';
+import type { CommandRunner } from '@microbosh/host';
+import { access, open, readFile, readdir, realpath, stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { DiskNotFound } from './errors.ts';
 
@@ -97,6 +98,23 @@ async function findEnd(file: {
     else high = middle;
   }
   return (low + 1) * 512;
+}
+
+/**
+ * Waits until udev has looked at what was written: meanwhile it takes the nodes of partitions away and makes them again.
+ * Where there is no udev nobody does.
+ */
+export async function settleNodes(runner: CommandRunner, signal?: AbortSignal): Promise<void> {
+  try {
+    await access('/run/udev/control');
+  } catch {
+    return;
+  }
+  await runner.run(['udevadm', 'settle', '--timeout=60'], {
+    okExitCodes: [0, 1],
+    timeoutMs: 90_000,
+    ...(signal ? { signal } : {}),
+  });
 }
 
 /** Everything written to the device is on it when this returns. */

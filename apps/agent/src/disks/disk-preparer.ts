@@ -1,6 +1,6 @@
 import type { CommandRunner } from '@microbosh/host';
 import { MountTable } from '../platform/mount-table.ts';
-import { flushDevice, holdersOf, openBlockDevice, type BlockDevice } from './block-device.ts';
+import { flushDevice, holdersOf, openBlockDevice, settleNodes, type BlockDevice } from './block-device.ts';
 import {
   byPlace,
   inspectDisk,
@@ -280,6 +280,7 @@ export class DiskPreparer {
       { timeoutMs: 60_000, ...(signal ? { signal } : {}) },
     );
     await flushDevice(device.path);
+    await settleNodes(this.#runner, signal);
   }
 }
 

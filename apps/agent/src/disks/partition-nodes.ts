@@ -1,7 +1,13 @@
 import type { CommandRunner } from '@microbosh/host';
 import { readFile, stat, unlink } from 'node:fs/promises';
 import { basename } from 'node:path';
-import { deviceNumber, partitionName, readProcPartitions, type BlockDevice } from './block-device.ts';
+import {
+  deviceNumber,
+  partitionName,
+  readProcPartitions,
+  settleNodes,
+  type BlockDevice,
+} from './block-device.ts';
 import type { Partition, PartitionTable } from './disk-contents.ts';
 import { DiskOperationFailed } from './errors.ts';
 
@@ -16,6 +22,7 @@ export async function ensurePartitionNodes(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const options = { timeoutMs: 30_000, ...(signal ? { signal } : {}) };
+  await settleNodes(runner, signal);
   if (!(await kernelKnows(device, table))) {
     // Partitions of a disk that was attached to this device before are in the way of an update.
     await runner.run(['partx', '--update', device.path], { ...options, okExitCodes: [0, 1] });
@@ -29,6 +36,7 @@ export async function ensurePartitionNodes(
       });
     }
   }
+  await settleNodes(runner, signal);
   const nodes: string[] = [];
   for (const partition of table.partitions) nodes.push(await ensureNode(runner, device, partition));
   return nodes;

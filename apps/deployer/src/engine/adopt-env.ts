@@ -8,7 +8,7 @@ import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
 import { plainJson } from '../state/state-document.ts';
-import type { Cloud } from './effects.ts';
+import { isGone, isNotImplemented, type Cloud } from './effects.ts';
 import { settingsOf } from './deploy.ts';
 
 export interface AdoptRequest {
@@ -43,7 +43,11 @@ export async function adoptEnv(request: AdoptRequest): Promise<readonly FoundRes
       const found = await find(request, cloud, current.director_id);
       const vm = theOnly(found, 'vm', request.vmCid);
       const disks = found.filter(({ kind }) => kind === 'disk');
-      const disk = theOnly(found, 'disk', request.diskCids[0]);
+      const attached =
+        vm === undefined ? [] : await attachedDisks(cloud, current.director_id, vm.cid, context);
+      // Disks that the data was moved from are kept for a while: the one that the VM has is the current one.
+      const currentCid = attached.length === 1 ? attached[0] : undefined;
+      const disk = theOnly(found, 'disk', request.diskCids[0] ?? currentCid);
       if (vm === undefined && disk === undefined) {
         throw new AdoptRefused(`The cloud has no VM and no disk of deployment '${model.name}'`, {
           advice: 'Name what you know of: microbosh adopt MANIFEST --vm CID --disk CID',
@@ -72,6 +76,24 @@ export async function adoptEnv(request: AdoptRequest): Promise<readonly FoundRes
     }
   } finally {
     await environment.close();
+  }
+}
+
+async function attachedDisks(
+  cloud: Cloud,
+  directorUuid: string,
+  vmCid: string,
+  context: AdoptRequest['context'],
+): Promise<readonly string[]> {
+  const requestId = `cpi-${randomUUID().slice(0, 8)}`;
+  try {
+    return await cloud.getDisks(
+      { directorUuid, requestId, stemcellApiVersion: 1, signal: context.signal },
+      vmCid,
+    );
+  } catch (error) {
+    if (isGone(error) || isNotImplemented(error)) return [];
+    throw error;
   }
 }
 
