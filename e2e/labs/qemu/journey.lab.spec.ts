@@ -2,13 +2,13 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { succeed } from './support/commands.ts';
-import { eventually } from './support/eventually.ts';
-import { Example } from './support/example.ts';
-import { qemuStemcell } from './support/full-stemcell.ts';
-import { hostSnapshot } from './support/host-snapshot.ts';
-import type { HostSnapshot } from './support/host-snapshot.ts';
-import { QemuView } from './support/qemu-example.ts';
+import { succeed } from '../../support/commands.ts';
+import { eventually } from '../../support/eventually.ts';
+import { Example } from '../../support/example.ts';
+import { qemuStemcell } from '../../support/full-stemcell.ts';
+import { hostSnapshot } from '../../support/host-snapshot.ts';
+import type { HostSnapshot } from '../../support/host-snapshot.ts';
+import { QemuView } from '../../support/qemu-example.ts';
 
 const settings = JSON.stringify({ agent_id: 'a-1', note: 'kept on a real disk' });
 /** Seconds after the start, or after the cut before: kernel and agent's start, the agent's work on the disks. */
@@ -109,7 +109,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     const cid = await machine.cid();
     process.kill(await machine.pid(), 'SIGKILL');
 
-    const { exitCode, output } = await example.startCreate().finished;
+    const { exitCode, output } = await example.startCreate('--recreate').finished;
 
     expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Succeeded')]);
     expect(await machine.cid()).not.toBe(cid);
