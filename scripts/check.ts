@@ -1,7 +1,8 @@
 /** Runs the checks in order, goes on after a failure, and counts. Set-up is done by ./check. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, join, relative } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 
 const root = dirname(import.meta.dirname);
 const quick = process.argv.includes('--quick');
@@ -25,6 +26,8 @@ const env = {
 };
 
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** What failed, for the end of the output: the log of a full run is too long to search. */
+const failures: string[] = [];
 
 function run(title: string, argv: readonly [string, ...string[]], timeoutMs: number): boolean {
   const started = Date.now();
@@ -45,7 +48,10 @@ function run(title: string, argv: readonly [string, ...string[]], timeoutMs: num
 /** A check that is one case: passed or failed. */
 function single(title: string, argv: readonly [string, ...string[]], timeoutMs: number): void {
   if (run(title, argv, timeoutMs)) totals.passed += 1;
-  else totals.failed += 1;
+  else {
+    totals.failed += 1;
+    failures.push(title);
+  }
 }
 
 interface VitestReport {
@@ -53,6 +59,32 @@ interface VitestReport {
   readonly numFailedTests: number;
   readonly numPendingTests: number;
   readonly numFailedTestSuites: number;
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
+  }[];
+}
+
+/** One entry per failed case, and per file that could not be loaded, with the start of its message. */
+function failuresOf(report: VitestReport): string[] {
+  return report.testResults.flatMap((file) => {
+    const name = relative(root, file.name);
+    const cases = file.assertionResults
+      .filter((result) => result.status === 'failed')
+      .map((result) => entry(`${name}: ${result.fullName}`, result.failureMessages.join('\n')));
+    return cases.length === 0 && file.status === 'failed' ? [entry(name, file.message)] : cases;
+  });
+}
+
+function entry(title: string, message: string): string {
+  const lines = stripVTControlCharacters(message).trim().split('\n').slice(0, 12);
+  return [title, ...lines.map((line) => `    ${line}`)].join('\n');
 }
 
 /** A vitest project: its cases are counted; a run that ends without a report counts as one failure. */
@@ -76,11 +108,19 @@ function vitest(project: string, timeoutMs: number, filters: readonly string[] =
     totals.passed += report.numPassedTests;
     totals.failed += report.numFailedTests;
     totals.skipped += report.numPendingTests;
+    failures.push(...failuresOf(report));
     // A file that cannot be loaded has no failing case of its own.
-    if (!ok && report.numFailedTests === 0) totals.failed += Math.max(1, report.numFailedTestSuites);
-    if (report.numPassedTests === 0) totals.failed += 1;
+    if (!ok && report.numFailedTests === 0) {
+      totals.failed += Math.max(1, report.numFailedTestSuites);
+      failures.push(`tests: ${project} ended with an error`);
+    }
+    if (report.numPassedTests === 0) {
+      totals.failed += 1;
+      failures.push(`tests: ${project}: not one passed`);
+    }
   } catch {
     totals.failed += 1;
+    failures.push(`tests: ${project} left no report`);
   }
 }
 
@@ -103,5 +143,6 @@ if (quick) {
   vitest('e2e', 40 * minute);
 }
 
+if (failures.length > 0) console.log(`\nFailed:\n${failures.map((failure) => `- ${failure}`).join('\n')}`);
 console.log(`\n${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exit(totals.failed === 0 ? 0 : 1);
