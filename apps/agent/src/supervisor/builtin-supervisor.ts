@@ -151,6 +151,15 @@ export class BuiltinSupervisor implements JobSupervisor {
   async close(): Promise<void> {
     this.#stopping.abort();
     await this.#loop;
+    await this.#recordIdentities();
+  }
+
+  /** Which process each pid file means, for the supervisor after this one. */
+  async #recordIdentities(): Promise<void> {
+    if (!this.#pids.takeChanged()) return;
+    await this.#record().catch((error: unknown) =>
+      this.#options.log.error({ err: messageOf(error) }, 'what is supervised could not be recorded'),
+    );
   }
 
   async #status(watched: Watched, memoryKb: number): Promise<ProcessStatus> {
@@ -390,11 +399,7 @@ export class BuiltinSupervisor implements JobSupervisor {
           this.#options.log.error({ service: watched.service.name, err: messageOf(error) }, 'looking failed');
         }
       }
-      if (this.#pids.takeChanged()) {
-        await this.#record().catch((error: unknown) =>
-          this.#options.log.error({ err: messageOf(error) }, 'what is supervised could not be recorded'),
-        );
-      }
+      await this.#recordIdentities();
       await sleep(this.#options.intervalMs ?? 1_000, undefined, { signal }).catch(() => undefined);
     }
   }
