@@ -117,16 +117,47 @@ registry_instances: []
     expect([...simulation.cloud.disks.values()].map(({ data }) => data)).toEqual(['precious']);
   });
 
+  it('is deleted without a deploy in between, and then has nothing more to delete', async () => {
+    const before = await deployedByOthers();
+    const text = await writeLegacy(before, 'sim');
+
+    const { exitCode, output } = await simulation.run('delete');
+
+    expect(exitCode, output).toBe(0);
+    expect(output).toContain('Migrated legacy deployments file');
+    expect(simulation.cloud.log).toContain('agent:drain');
+    expect(simulation.cloud.vms.size + simulation.cloud.disks.size + simulation.cloud.stemcells.size).toBe(0);
+    expect(existsSync(simulation.stateFile)).toBe(false);
+    expect(await readFile(legacyFile(), 'utf8')).toBe(text);
+    expect((await simulation.run('delete')).output).toContain('No deployment state file found.');
+    expect(existsSync(`${simulation.stateFile}.d`), 'nothing was opened').toBe(false);
+  });
+
+  it('goes on with a deletion that was killed', async () => {
+    await writeLegacy(await deployedByOthers(), 'sim');
+
+    const killed = await simulation.run('delete', { kill: { at: 1, phase: 'after' } });
+
+    expect(killed.signal, killed.output).toBe('SIGKILL');
+    const { exitCode, output } = await simulation.run('delete');
+    expect(exitCode, output).toBe(0);
+    expect(simulation.cloud.vms.size + simulation.cloud.disks.size + simulation.cloud.stemcells.size).toBe(0);
+  });
+
   it('is refused, and nothing is touched, when it is not clear which of its deployments is meant', async () => {
     const before = await deployedByOthers();
     await writeLegacy(before, 'renamed');
 
-    const { exitCode, output } = await simulation.run('create');
+    for (const action of ['create', 'delete'] as const) {
+      const { exitCode, output } = await simulation.run(action);
 
-    expect(exitCode).not.toBe(0);
-    expect(output).toContain("records several deployments ('another', 'renamed'), none of them called 'sim'");
-    expect(simulation.cloud.log).toEqual([]);
-    expect(existsSync(simulation.stateFile)).toBe(false);
+      expect(exitCode).not.toBe(0);
+      expect(output).toContain(
+        "records several deployments ('another', 'renamed'), none of them called 'sim'",
+      );
+      expect(simulation.cloud.log).toEqual([]);
+      expect(existsSync(simulation.stateFile)).toBe(false);
+    }
   });
 });
 

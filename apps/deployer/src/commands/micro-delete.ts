@@ -1,13 +1,10 @@
-import { existsSync } from 'node:fs';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { composeDeployer } from '../compose-deployer.ts';
 import { deleteEnv } from '../engine/delete-env.ts';
-import { Environment } from '../environment.ts';
 import { MicroRefused } from '../errors.ts';
 import { readInputFlags } from '../inputs/manifest-inputs.ts';
 import { clockText, evaluateMicro, selectedDeployment } from '../micro/micro-deployment.ts';
-import type { MicroDeployment } from '../micro/micro-deployment.ts';
 
 /** Deletes VM, disk and stemcell of the selected manifest; whatever of them is there. */
 export async function run(
@@ -24,7 +21,6 @@ export async function run(
       advice: 'microbosh micro deployments lists what there is.',
     });
   }
-  if (!existsSync(paths.state)) await takeOver(deployment, model.name, context);
   context.events.message(`You are going to delete micro BOSH deployment '${model.name}'`, {
     level: 'warning',
   });
@@ -41,18 +37,4 @@ export async function run(
     `Deleted deployment '${model.name}', took ${clockText(Date.now() - startedAt)} to complete\n`,
   );
   return exitCodes.done;
-}
-
-/** Writes what the original's file records into our own, which is what is deleted from. */
-async function takeOver(
-  { manifest, paths }: MicroDeployment,
-  name: string,
-  context: CommandContext,
-): Promise<void> {
-  const environment = await Environment.open(paths, 'micro delete', context, { manifest, name });
-  try {
-    await environment.store.update({});
-  } finally {
-    await environment.close();
-  }
 }

@@ -1,5 +1,8 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
+import { childOf, scalarText } from '@microbosh/spec';
 import type { BuiltInCloud, DeploymentModel, ReleaseCloud } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
@@ -10,6 +13,8 @@ import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import { currentDisk, currentStemcell } from '../state/environment-state.ts';
 import type { AgentEndpoint, EnvironmentState, RememberedInputs } from '../state/environment-state.ts';
+import { importLegacyState, legacyFileOf } from '../state/legacy-import.ts';
+import type { TakeOver } from '../state/legacy-import.ts';
 import { Session, settingsOf } from './deploy.ts';
 import { executeDelete } from './execute.ts';
 import { observe } from './observe.ts';
@@ -31,7 +36,12 @@ export interface DeleteEnvRequest extends KnownCloudRequest {
 /** Takes away everything that the state knows, the persistent disk last but one, the state file last. */
 export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
   const { context, paths, dependencies } = request;
-  const environment = await Environment.open(paths, 'delete-env', context);
+  const takeOver = existsSync(paths.state) ? undefined : await recordedByMicro(request);
+  if (takeOver === undefined && !existsSync(paths.state)) {
+    context.events.message('No deployment state file found.');
+    return;
+  }
+  const environment = await Environment.open(paths, 'delete-env', context, takeOver);
   try {
     const { current } = environment.store;
     const known = await context.events.stage('validating', (stage) =>
@@ -42,6 +52,8 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
       }),
     );
     await confirm(request, current);
+    // What was taken over is on record before anything of it is touched.
+    if (!environment.store.existed) await environment.store.update({});
     const session = await Session.open({
       cloud: known.cloud,
       delivery: undefined,
@@ -72,6 +84,17 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
   } finally {
     await environment.close();
   }
+}
+
+/** The row of the micro plug-in's own file beside the manifest, when it records something that may still be there. */
+async function recordedByMicro(request: DeleteEnvRequest): Promise<TakeOver | undefined> {
+  const { context, inputs } = request;
+  const manifest = resolve(context.cwd, request.manifest);
+  if (!existsSync(legacyFileOf(manifest, context.cwd))) return undefined;
+  const { root } = await evaluateInputs(request.manifest, inputs, context);
+  const name = childOf(root, 'name');
+  const takeOver = { manifest, name: name?.kind === 'scalar' ? scalarText(name) : '' };
+  return (await importLegacyState(takeOver)) === undefined ? undefined : takeOver;
 }
 
 export interface KnownCloud {
