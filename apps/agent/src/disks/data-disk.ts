@@ -6,7 +6,7 @@ import { objectOf, valueOf } from '../settings/json-keys.ts';
 import { openBlockDevice, type BlockDevice } from './block-device.ts';
 import type { DeviceResolver } from './device-resolver.ts';
 import { DiskNotFound } from './errors.ts';
-import { byPlace, inspectDisk } from './disk-contents.ts';
+import { byPlace, inspectDisk, type DiskContents } from './disk-contents.ts';
 import type { DiskLayout, DiskPreparer } from './disk-preparer.ts';
 import { ensurePartitionNodes } from './partition-nodes.ts';
 import { findRootPartition, type RootPartition } from './root-partition.ts';
@@ -25,10 +25,16 @@ const minBehindRootBytes = 2 ** 30;
 
 /** Where swap and data go. */
 type DataPlace =
-  | { readonly kind: 'disk'; readonly device: BlockDevice; readonly held: number }
+  | {
+      readonly kind: 'disk';
+      readonly device: BlockDevice;
+      readonly contents: DiskContents;
+      readonly held: number;
+    }
   | {
       readonly kind: 'behind root';
       readonly root: RootPartition;
+      readonly contents: DiskContents;
       readonly kept: number;
       readonly freeBytes: number;
       readonly held: number;
@@ -60,15 +66,16 @@ export class DataDisk {
     const place = await this.#place(signal);
     if (place === undefined) throw new DiskNotFound('There is neither an ephemeral disk nor room for data.');
     if (place.kind === 'disk') {
-      const { device, held } = place;
+      const { device, contents, held } = place;
       const layout = await this.#layout(device.sizeBytes, held);
-      const prepared = await this.#preparer.prepare('ephemeral', device, layout, signal);
+      const prepared = await this.#preparer.prepare('ephemeral', device, layout, signal, contents);
       return { device, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
     }
-    const { root, kept, freeBytes, held } = place;
+    const { root, contents, kept, freeBytes, held } = place;
+    const device = root.disk;
     const layout = await this.#layout(freeBytes, held);
-    const prepared = await this.#preparer.prepareBehind(root.disk, kept, layout, signal);
-    return { device: root.disk, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
+    const prepared = await this.#preparer.prepareBehind(device, kept, layout, signal, contents);
+    return { device, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
   }
 
   /** Nodes of partitions that have been prepared. */
@@ -76,7 +83,7 @@ export class DataDisk {
     const place = await this.#place(signal);
     if (place === undefined || place.held === 0) return undefined;
     const device = place.kind === 'disk' ? place.device : place.root.disk;
-    const found = (await inspectDisk(this.#context.runner, device, signal)).table;
+    const found = place.contents.table;
     if (found === undefined) return undefined;
     const table = byPlace(found);
     const nodes = await ensurePartitionNodes(this.#context.runner, device, table, signal);
@@ -96,20 +103,22 @@ export class DataDisk {
     const hint = this.#hint;
     if (hint !== undefined) {
       const device = await this.#resolver.resolve('', hint, signal);
-      const { table } = await inspectDisk(runner, device, signal);
-      return { kind: 'disk', device, held: table?.partitions.length ?? 0 };
+      const contents = await inspectDisk(runner, device, signal);
+      return { kind: 'disk', device, contents, held: contents.table?.partitions.length ?? 0 };
     }
     if (linux.Container || !linux.CreatePartitionIfNoEphemeralDisk) return undefined;
     const root = await findRootPartition();
-    const table = root && (await inspectDisk(runner, root.disk, signal)).table;
-    if (root === undefined || table === undefined) return undefined;
+    if (root === undefined) return undefined;
+    const contents = await inspectDisk(runner, root.disk, signal);
+    const { table } = contents;
+    if (table === undefined) return undefined;
     const start = table.partitions.find((partition) => partition.number === root.number)?.startSector ?? 0;
     const held = table.partitions.filter((partition) => partition.startSector > start).length;
     const kept = table.partitions.length - held;
     const end = Math.max(...table.partitions.map((partition) => partition.startSector + partition.sectors));
     const freeBytes = root.disk.sizeBytes - end * table.sectorBytes;
     if (held === 0 && freeBytes < minBehindRootBytes) return undefined;
-    return { kind: 'behind root', root, kept, freeBytes, held };
+    return { kind: 'behind root', root, contents, kept, freeBytes, held };
   }
 
   /** A disk that has partitions keeps their number: a changed swap size is no reason to lose data. */

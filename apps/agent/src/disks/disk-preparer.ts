@@ -74,14 +74,16 @@ export class DiskPreparer {
     this.#intents = intents;
   }
 
+  /** `found` is what was on the disk a moment ago; without it, the disk is read first. */
   async prepare(
     id: string,
     device: BlockDevice,
     layout: DiskLayout,
     signal?: AbortSignal,
+    found?: DiskContents,
   ): Promise<PreparedDisk> {
     const changes: string[] = [];
-    let contents = await inspectDisk(this.#runner, device, signal);
+    let contents = found ?? (await inspectDisk(this.#runner, device, signal));
     if (isProvenEmpty(contents) || (await this.#isHalfWritten(id, device, contents))) {
       await this.#writeTable(id, device, layout, signal);
       changes.push(`partition ${device.path}`);
@@ -101,9 +103,10 @@ export class DiskPreparer {
     kept: number,
     layout: DiskLayout,
     signal?: AbortSignal,
+    found?: DiskContents,
   ): Promise<PreparedDisk> {
     const changes: string[] = [];
-    let contents = await inspectDisk(this.#runner, device, signal);
+    let contents = found ?? (await inspectDisk(this.#runner, device, signal));
     if (contents.table?.partitions.length === kept) {
       await this.#runner.run([...sfdiskWrite, '--append', device.path], {
         stdin: renderRows({ ...layout, label: contents.table.label === 'dos' ? 'dos' : 'gpt' }),

@@ -23,18 +23,20 @@ export async function ensurePartitionNodes(
 ): Promise<readonly string[]> {
   const options = { timeoutMs: 30_000, ...(signal ? { signal } : {}) };
   await settleNodes(runner, signal);
-  if (!(await kernelKnows(device, table))) {
-    // Partitions of a disk that was attached to this device before are in the way of an update.
-    await runner.run(['partx', '--update', device.path], { ...options, okExitCodes: [0, 1] });
-    if (!(await kernelKnows(device, table))) {
-      await runner.run(['partx', '--delete', device.path], { ...options, okExitCodes: [0, 1] });
-      await runner.run(['partx', '--add', device.path], { ...options, okExitCodes: [0, 1] });
+  let known = await kernelKnows(device, table);
+  // A new disk needs no more than the first. Partitions of a disk that was attached to this device before are in the way of
+  // it, and of an update.
+  for (const change of [['--add'], ['--update'], ['--delete', '--add']]) {
+    if (known) break;
+    for (const option of change) {
+      await runner.run(['partx', option, device.path], { ...options, okExitCodes: [0, 1] });
     }
-    if (!(await kernelKnows(device, table))) {
-      throw new DiskOperationFailed(`The kernel does not take the partitions of ${device.path}.`, {
-        advice: 'Is one of them mounted? Unmount it, and try again.',
-      });
-    }
+    known = await kernelKnows(device, table);
+  }
+  if (!known) {
+    throw new DiskOperationFailed(`The kernel does not take the partitions of ${device.path}.`, {
+      advice: 'Is one of them mounted? Unmount it, and try again.',
+    });
   }
   await settleNodes(runner, signal);
   const nodes: string[] = [];
