@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run, succeed } from '../support/commands.ts';
 import { Example } from '../support/example.ts';
 import { eventually } from '../support/eventually.ts';
 import { hostSnapshot } from '../support/host-snapshot.ts';
@@ -39,6 +40,18 @@ describe('the example on the local provider', () => {
 
     expect(stdout).toContain('No deployment, stemcell or release changes. Skipping deploy.');
     expect((await example.state()).current_vm_cid).toBe(vm);
+  });
+
+  it('has an empty plan, for which nothing is opened or rendered', async () => {
+    const plan = example.command('plan', '--detailed-exitcode', '--vars-store', example.creds);
+
+    const unchanged = await succeed(plan, { env: example.env });
+    const forced = await run([...plan, '--recreate'], { env: example.env });
+
+    expect(unchanged.stdout).toContain('Nothing to do.');
+    expect(unchanged.stdout).not.toContain('validating');
+    expect(forced.exitCode, forced.output).toBe(2);
+    expect(forced.stdout).toMatch(/validating[\s\S]*create vm, because a new VM was asked for/);
   });
 
   it('leaves nothing behind when it is deleted', async () => {

@@ -70,8 +70,10 @@ export class VmProcesses {
     const console = await open(log, 'a', 0o600);
     const { upper, work } = overlayPaths(vm.directory, vm.kind);
     const child = spawn(
-      'unshare',
+      // A control group refuses a process with the real-time priority that the operator's shell may have.
+      'chrt',
       [
+        ...['--other', '0', 'unshare'],
         ...['--mount', '--pid', '--net', '--uts', '--ipc', '--fork', '--propagation', 'private'],
         ...['bash', '--norc', '--noprofile', '-c', setupScript, 'microbosh-vm'],
       ],

@@ -1,15 +1,11 @@
-import { writeFileDurably } from '@microbosh/host';
 import { resolve } from 'node:path';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
-import { composeDeployer } from '../compose-deployer.ts';
-import { planEnv } from '../engine/plan-env.ts';
 import type { Step } from '../engine/plan.ts';
 import { pathsOf } from '../environment.ts';
 import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
-import { withRememberedStemcell } from '../inputs/unchanged.ts';
-import { plainJson } from '../state/state-document.ts';
+import { isUnchanged, withRememberedStemcell } from '../inputs/unchanged.ts';
 
 /** What create-env would do, without doing it. */
 export async function run(
@@ -25,6 +21,18 @@ export async function run(
     recreate: flagOption(options, 'recreate'),
     recreateDisk: flagOption(options, 'recreatePersistentDisks'),
   };
+  const out = textOption(options, 'out');
+  // The answer that create-env would give. A plan that is kept says what was observed, so it has to look.
+  const isKept = out !== undefined || context.global.json;
+  const forced = flags.recreate || flags.recreateDisk;
+  if (!isKept && !forced && (await isUnchanged(paths, evaluated.manifestSha))) {
+    context.console.block(describePlan([]));
+    return exitCodes.done;
+  }
+  // Everything below is loaded only when there is something to find out.
+  const { planEnv } = await import('../engine/plan-env.ts');
+  const { composeDeployer } = await import('../compose-deployer.ts');
+  const { plainJson } = await import('../state/state-document.ts');
   const plan = await planEnv({
     context,
     manifest,
@@ -34,8 +42,8 @@ export async function run(
     flags: { ...flags, skipDrain: false, registry: 'unsaid' },
     dependencies: composeDeployer(context),
   });
-  const out = textOption(options, 'out');
   if (out !== undefined) {
+    const { writeFileDurably } = await import('@microbosh/host');
     const document = { manifest: resolve(context.cwd, manifest), state: paths.state, inputs, flags, ...plan };
     await writeFileDurably(resolve(context.cwd, out), JSON.stringify(document, null, 2));
   }
