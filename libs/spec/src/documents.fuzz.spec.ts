@@ -60,6 +60,8 @@ const pieces = [
   ':before',
   '\u0000',
   '\u2028',
+  '\u0085',
+  '\n\n',
   'é',
   '\ud800',
   '__proto__: 1\n',
@@ -132,9 +134,6 @@ apply_spec: {agent: {blobstore: {address: a}}, properties: {x: {y: 1}}}
 logging: {level: DEBUG}
 `;
 
-/** Breaks of lines that YAML 1.1 has beside ours: quoted by style of the writer, not always twice the same. */
-const oddBreak = /[\u0085\u2028\u2029]|\\[NLP]/;
-
 /** The first lines of a text. */
 function start(text: string, bytes: number): string {
   return text.slice(0, text.indexOf('\n- name: ', bytes) + 1);
@@ -147,7 +146,7 @@ const evaluate = async (text: string) => {
     variables: { assignments: ['x={y: 1}'] },
     requireAll: false,
   });
-  if (!oddBreak.test(text)) expect(emitYaml(parseYaml(evaluated.text, { file: 'm' }))).toBe(evaluated.text);
+  expect(emitYaml(parseYaml(evaluated.text, { file: 'm' }))).toBe(evaluated.text);
   return evaluated;
 };
 const paths = { file: 'm.yml', manifestDirectory: '/', homeDirectory: '/' };
@@ -180,7 +179,7 @@ const targets: readonly Target[] = [
     read: (text) => {
       for (const dialect of ['go-yaml-v2', 'go-yaml-v3', 'psych'] as const) {
         const written = emitYaml(parseYaml(text, { file: 'm', dialect }));
-        if (!oddBreak.test(text)) expect(emitYaml(parseYaml(written, { file: 'written' }))).toBe(written);
+        expect(emitYaml(parseYaml(written, { file: 'written' }))).toBe(written);
       }
     },
     runs: 150,

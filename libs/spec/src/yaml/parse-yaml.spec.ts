@@ -81,6 +81,8 @@ describe('YAML dialect of create-env', () => {
     ['a: &a [*a]', 'm.yml:1:9: Anchor'],
     ['x:\n  <<: 1', 'm.yml:2:7: Map merge requires map or sequence of maps'],
     ['? [a]\n: 1', 'm.yml:1:3: Invalid map key'],
+    ['a: "x\n\ny"\nb: [\n1,\n2\nc: 1', 'm.yml:7:'],
+    ['a: "x\ny"\n z: 1', 'm.yml:3:2:'],
   ])('says where %j is wrong', (text, wanted) => {
     expect(() => read(text)).toThrow(YamlSyntaxError);
     expect(() => read(text)).toThrow(wanted);
@@ -95,14 +97,31 @@ describe('YAML dialect of create-env', () => {
     });
   });
 
-  it('knows the place of every node, also after lines that are joined', () => {
-    const text = 'a: [\n]\nb:\n- c: "x"\n  d: y # comment\n';
+  it('knows the place of every node, also behind lines that lack indentation', () => {
+    const text =
+      'a: [\n]\nb:\n- c: "x"\n  d: y # comment\ne: "one\n\ntwo"\nf: {g: [\nx,\n y\n], h: 1}\ni: 2\n';
     const root = parseYaml(text, { file: 'm.yml' });
     const item = childOf(root, 'b');
     const first = item?.kind === 'sequence' ? item.items[0] : undefined;
 
     expect(positionOf(childOf(first, 'c') ?? root)).toEqual({ file: 'm.yml', line: 4, column: 6 });
     expect(positionOf(childOf(first, 'd') ?? root)).toEqual({ file: 'm.yml', line: 5, column: 6 });
+    const inner = childOf(childOf(root, 'f'), 'g');
+    const items = inner?.kind === 'sequence' ? inner.items : [];
+    expect(items.map(positionOf)).toEqual([
+      { file: 'm.yml', line: 10, column: 1 },
+      { file: 'm.yml', line: 11, column: 2 },
+    ]);
+    expect(positionOf(childOf(childOf(root, 'f'), 'h') ?? root)).toEqual({
+      file: 'm.yml',
+      line: 12,
+      column: 7,
+    });
+    expect(positionOf(childOf(root, 'i') ?? root)).toEqual({ file: 'm.yml', line: 13, column: 4 });
+  });
+
+  it('keeps blank lines and signs of comments in quoted texts that are not indented', () => {
+    expect(read('k: "a # b\n# c\n\nd"\nz: [\n1]')).toEqual({ k: 'a # b # c\nd', z: [1] });
   });
 });
 

@@ -1,5 +1,7 @@
-import { CHOMPING_MODE, EVENT_ID, SCALAR_STYLE, YAMLException, getScalarValue, parseEvents } from 'js-yaml';
+import { CHOMPING_MODE, EVENT_ID, SCALAR_STYLE, getScalarValue } from 'js-yaml';
 import type { AliasEvent, DocumentEvent, Event, MappingEvent, ScalarEvent, SequenceEvent } from 'js-yaml';
+import { parseLeniently, type ParsedText } from './lenient-events.ts';
+import { keepOddBreaks, restoreBreaks } from './line-breaks.ts';
 import { resolveScalar, type ResolvedScalar, type YamlDialect } from './resolve-scalar.ts';
 import { SourceFile } from './source-file.ts';
 import { YamlSyntaxError } from './yaml-errors.ts';
@@ -22,9 +24,6 @@ export interface ParseYamlOptions {
   readonly dialect?: YamlDialect;
 }
 
-const MAX_DEPTH = 1000;
-/** Characters that may be parsed again because of joined lines before the text is given up: some seconds. */
-const MAX_JOIN_WORK = 200_000_000;
 /** Bounds what aliases can blow up; far above any manifest. */
 const MAX_NODES = 2_000_000;
 const STANDARD_TAG = 'tag:yaml.org,2002:';
@@ -36,84 +35,8 @@ const STANDARD_TAG = 'tag:yaml.org,2002:';
 export function parseYaml(text: string, options: ParseYamlOptions): YamlNode {
   const source = new SourceFile(options.file, text);
   const { start, end } = firstDocument(text);
-  let input = text.slice(start, end);
-  let events: Event[];
-  try {
-    ({ input, events } = parseLeniently(input));
-  } catch (error) {
-    if (!(error instanceof YAMLException)) throw error;
-    // The library's own error quotes the line, which can hold a secret.
-    throw new YamlSyntaxError(error.reason, source.positionAt(start + (error.mark?.position ?? 0)));
-  }
-  return new Composer(source, input, start, events, options.dialect ?? 'go-yaml-v2').compose();
-}
-
-/**
- * YAML 1.2 wants every line of a flow collection to be indented more than its parent; the originals do not, and a
- * closing bracket in the first column is common. Such a line is joined to the one before it, at unchanged offsets.
- */
-function parseLeniently(text: string): { input: string; events: Event[] } {
-  let input = text;
-  for (let joins = 0; ; joins += 1) {
-    try {
-      return { input, events: parseEvents(input, { maxDepth: MAX_DEPTH }) };
-    } catch (error) {
-      if (
-        !(error instanceof YAMLException) ||
-        error.reason !== 'deficient indentation' ||
-        joins * text.length > MAX_JOIN_WORK
-      )
-        throw error;
-      const joined = joinFlowLines(input, error.mark?.position ?? 0);
-      if (joined === input) throw error;
-      input = joined;
-    }
-  }
-}
-
-/** Blanks the line breaks before `position` and after it up to where the innermost flow collection ends. */
-function joinFlowLines(input: string, position: number): string {
-  const chars = input.split('');
-  const lineBreak = input.lastIndexOf('\n', Math.max(0, position - 1));
-  if (lineBreak === -1) return input;
-  blankComment(chars, input.lastIndexOf('\n', lineBreak - 1) + 1, lineBreak);
-  chars[lineBreak] = ' ';
-  if (chars[lineBreak - 1] === '\r') chars[lineBreak - 1] = ' ';
-  let depth = 0;
-  let quote = '';
-  for (let index = lineBreak + 1; index < chars.length && depth >= 0; index += 1) {
-    const char = chars[index] ?? '';
-    if (quote !== '') {
-      if (char === '\\' && quote === '"') index += 1;
-      else if (char === quote) quote = '';
-    } else if (startsQuote(chars, index)) quote = char;
-    else if (char === '[' || char === '{') depth += 1;
-    else if (char === ']' || char === '}') depth -= 1;
-    else if (char === '#' && /\s/.test(chars[index - 1] ?? ' ')) {
-      for (; index < chars.length && chars[index] !== '\n'; index += 1) chars[index] = ' ';
-      index -= 1;
-    } else if (char === '\n' || char === '\r') chars[index] = ' ';
-  }
-  return chars.join('');
-}
-
-function startsQuote(chars: readonly string[], index: number): boolean {
-  return (chars[index] === '"' || chars[index] === "'") && /[\s,[\]{}:]/.test(chars[index - 1] ?? ' ');
-}
-
-function blankComment(chars: string[], start: number, end: number): void {
-  let quote = '';
-  for (let index = start; index < end; index += 1) {
-    const char = chars[index] ?? '';
-    if (quote !== '') {
-      if (char === '\\' && quote === '"') index += 1;
-      else if (char === quote) quote = '';
-    } else if (startsQuote(chars, index)) quote = char;
-    else if (char === '#' && /\s/.test(chars[index - 1] ?? ' ')) {
-      chars.fill(' ', index, end);
-      return;
-    }
-  }
+  const { parsed, events } = parseLeniently(text.slice(start, end), start, source);
+  return new Composer(source, parsed, events, options.dialect ?? 'go-yaml-v2').compose();
 }
 
 /**
@@ -135,8 +58,7 @@ function firstDocument(text: string): { start: number; end: number } {
 
 class Composer {
   readonly #source: SourceFile;
-  readonly #input: string;
-  readonly #base: number;
+  readonly #parsed: ParsedText;
   readonly #events: readonly Event[];
   readonly #dialect: YamlDialect;
   readonly #anchors = new Map<string, YamlNode | 'open'>();
@@ -145,16 +67,9 @@ class Composer {
   #nodes = 0;
   #lastOffset = 0;
 
-  constructor(
-    source: SourceFile,
-    input: string,
-    base: number,
-    events: readonly Event[],
-    dialect: YamlDialect,
-  ) {
+  constructor(source: SourceFile, parsed: ParsedText, events: readonly Event[], dialect: YamlDialect) {
     this.#source = source;
-    this.#input = input;
-    this.#base = base;
+    this.#parsed = parsed;
     this.#events = events;
     this.#dialect = dialect;
   }
@@ -330,11 +245,27 @@ class Composer {
 
   #text(event: ScalarEvent): string {
     if (event.valueStart < 0) return '';
-    const text = getScalarValue(this.#input, event);
+    const text = this.#textWithItsBreaks(event);
     const block = event.style === SCALAR_STYLE.LITERAL_BLOCK || event.style === SCALAR_STYLE.FOLDED_BLOCK;
     // A block whose last line has no line break, because the text ends there, gets none.
-    const cut = block && event.chomping !== CHOMPING_MODE.STRIP && event.valueEnd >= this.#input.length;
-    return cut && !this.#input.endsWith('\n') && text.endsWith('\n') ? text.slice(0, -1) : text;
+    const cut =
+      block && event.chomping !== CHOMPING_MODE.STRIP && event.valueEnd >= this.#parsed.input.length;
+    return cut && !this.#parsed.input.endsWith('\n') && text.endsWith('\n') ? text.slice(0, -1) : text;
+  }
+
+  #textWithItsBreaks(event: ScalarEvent): string {
+    const written = this.#parsed.written.slice(event.valueStart, event.valueEnd);
+    if (!/[\u2028\u2029]/.test(written)) return getScalarValue(this.#parsed.input, event);
+    switch (event.style) {
+      case SCALAR_STYLE.LITERAL_BLOCK:
+        return restoreBreaks(getScalarValue(this.#parsed.input, event), written);
+      case SCALAR_STYLE.FOLDED_BLOCK:
+        return getScalarValue(this.#parsed.input, event);
+      default: {
+        const kept = keepOddBreaks(written, event.style === SCALAR_STYLE.DOUBLE_QUOTED);
+        return getScalarValue(kept, { ...event, valueStart: 0, valueEnd: kept.length, fast: false });
+      }
+    }
   }
 
   /** The full tag; undefined for untagged nodes. `!` alone means "a string". */
@@ -348,11 +279,11 @@ class Composer {
   }
 
   #slice(start: number, end: number): string | undefined {
-    return start < 0 ? undefined : this.#input.slice(start, end);
+    return start < 0 ? undefined : this.#parsed.input.slice(start, end);
   }
 
   #placeAt(offset: number): Place {
-    return { source: this.#source, offset: this.#base + Math.max(0, offset) };
+    return { source: this.#source, offset: this.#parsed.sourceOffset(Math.max(0, offset)) };
   }
 
   #error(problem: string, place: Place): YamlSyntaxError {

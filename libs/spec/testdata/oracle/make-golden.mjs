@@ -32,6 +32,20 @@ docs.push('', '---', '# c', '---\n---\na: 1', 'a: 1\n---\nb: 2', 'a: 1\n...\nb: 
 docs.push("a: [ # c\n1, # d ]\n2\n] # e\nb: 1", "x:\n  a: {\n  b: c,\n  d: [\n  'q # x',\n  \"]\"\n  ]\n  }\n  z: 1", 'a: |\n  x\n  y', 'a: |+\n  x', 'a: >\n  x\n  y', '- |\n  x\n- |\n  y', 'a: |-\n  x', 'a: |\n  x\n ', 'a: |\n  x\n\n  ', 'a: |\n  x\n# c', 'a:\n- b: {\n    c: d\n  }\n- [\n]', "dns: [8.8.8.8,\n8.8.4.4]\nb: [\n\n'x']", '.4_655', '.5_', '.5__1', '.5e1_0');
 
 
+// Quoted texts and flow collections over lines that are not indented, and the line breaks that only YAML 1.1 has.
+const line = fc.constantFrom('', '  ', 'a', 'b c', '# x', '- y', 'k: v', '}', '[', ']', '{', '\\n', '  indented', '\t', 'x: |', '- |', ' \u2028');
+const lines = fc.array(line, { minLength: 1, maxLength: 6 }).map((list) => list.join('\n'));
+const loose = fc.letrec((tie) => ({ v: fc.oneof({ maxDepth: 3 }, lines.map((text) => `"${text}"`), lines.map((text) => `'${text}'`), fc.constantFrom('p', '12', 'p q', 'p\nq'), fc.tuple(fc.array(tie('v'), { maxLength: 3 }), fc.constantFrom(',', ',\n', '\n,', ' # c\n,')).map(([items, comma]) => (comma === ',' ? `[${items.join(comma)}]` : `[\n${items.join(comma)}\n]`)), fc.tuple(fc.array(tie('v'), { maxLength: 3 }), fc.constantFrom(',', ',\n')).map(([items, comma]) => `{${items.map((item, index) => `f${index}: ${item}`).join(comma)}${comma.slice(1)}}`)) })).v;
+const laid = fc.oneof(loose, fc.constantFrom('plain', '|\n    lit\n\n    x', '1'));
+const several = fc.array(laid, { minLength: 1, maxLength: 3 });
+const entry = fc.oneof(laid.map((text) => `KEY: ${text}`), several.map((list) => `KEY:\n${list.map((text) => `- ${text}`).join('\n')}`), several.map((list) => `KEY:\n${list.map((text, index) => `  in${index}: ${text}`).join('\n')}`), fc.constantFrom('# comment', '', 'KEY:'));
+const looseDocument = fc.array(entry, { minLength: 1, maxLength: 6 }).map((list) => `${list.map((text, index) => text.replace('KEY', `k${index}`)).join('\n')}\n`);
+const oddPiece = fc.constantFrom('\u2028', '\u2029', '\u0085', '\n', '\n ', ' ', 'a', 'b', '\\n', '\\\\', '\\"');
+const oddText = fc.array(oddPiece, { maxLength: 10 }).map((pieces) => `k: "${pieces.join('').replace(/\n(?! )/g, '\n ')}"`);
+docs.push(...fc.sample(looseDocument, { numRuns: 300, seed: 42 }), ...fc.sample(oddText, { numRuns: 100, seed: 42 }));
+docs.push('a: 1\u2028b: 2', '- a\u2028- b', '# c\u2028a: 1', 'a: x\u2028  y', 'a: |\n  x\u2028  y\u2029  z\n', 'a: |+\n  x\u2028\u2028b: 1', "a: 'x\u2028  y'", 'a\u2028b: 1', 'a: x\u0085  y', 'x: 1\u0085', 'a: \\\u2028 b');
+
+
 // Accepted there and refused here, or the other way round: broken or ambiguous YAML (docs/reference/yaml.md).
 const differences = new Set([
   "!!float 9223372036854775808",
