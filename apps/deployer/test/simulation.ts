@@ -9,7 +9,11 @@ import { build } from 'esbuild';
 import { SimulatedCloud } from '../src/testing/simulated-cloud.ts';
 import type { KillOrder, Misbehaviour } from '../src/testing/simulated-cloud.ts';
 import type { DeployerDependencies } from '../src/ports/deployer-dependencies.ts';
-import { simulatedDependencies } from '../src/testing/simulated-dependencies.ts';
+import {
+  shortOfAnswers,
+  shortOfHealth,
+  simulatedDependencies,
+} from '../src/testing/simulated-dependencies.ts';
 import { runSimulated } from '../src/testing/run-simulated.ts';
 import type { SimulatedJob } from '../src/testing/run-simulated.ts';
 
@@ -117,7 +121,7 @@ export class Simulation {
   async run(action: SimulatedJob['action'], orders: Orders = {}): Promise<Outcome> {
     this.cloud.orders(orders);
     const job: SimulatedJob = {
-      ...this.#job(),
+      ...this.#job(orders),
       action,
       ...(orders.flags === undefined ? {} : { flags: orders.flags }),
     };
@@ -147,7 +151,7 @@ export class Simulation {
     const output: string[] = [];
     try {
       await runSimulated(
-        { ...this.#job(), action, flags: orders.flags ?? {}, json: orders.json === true },
+        { ...this.#job(orders), action, flags: orders.flags ?? {}, json: orders.json === true },
         (text) => output.push(text),
       );
       return { exitCode: 0, signal: null, output: output.join('') };
@@ -159,12 +163,16 @@ export class Simulation {
 
   /** The same environment for a program that uses the deployer as a library. */
   asLibrary(): { readonly manifest: string; readonly dependencies: DeployerDependencies } {
-    const job = this.#job();
+    const job = this.#job({});
     return { manifest: job.manifest, dependencies: simulatedDependencies(job) };
   }
 
-  #job(): Omit<SimulatedJob, 'action'> {
+  #job({ misbehaviour }: Orders): Omit<SimulatedJob, 'action'> {
     return {
+      limits: {
+        ...(misbehaviour?.kind === 'late' || misbehaviour?.kind === 'never' ? shortOfAnswers : {}),
+        ...(this.cloud.isWell ? {} : shortOfHealth),
+      },
       url: this.#url,
       directory: this.directory,
       manifest: join(this.directory, 'm.yml'),

@@ -215,13 +215,13 @@ describe('PostgreSQL', () => {
 
       for (const mode of ['fast', 'immediate', 'fast', 'immediate'] as const) {
         const before = writes.acknowledged;
-        while (writes.acknowledged < before + 400) await sleep(5);
+        while (writes.acknowledged < before + 150) await sleep(5);
         await postgres.down(mode);
         await sleep(300);
         await postgres.up();
       }
       const before = writes.acknowledged;
-      while (writes.acknowledged < before + 400) await sleep(5);
+      while (writes.acknowledged < before + 150) await sleep(5);
       over = true;
       await running;
 

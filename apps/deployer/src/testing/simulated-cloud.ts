@@ -127,6 +127,12 @@ export class SimulatedCloud {
     this.#misbehaviour = orders.misbehaviour;
   }
 
+  /** False: the weather is bad, or a VM has suffered from it. */
+  get isWell(): boolean {
+    const isFine = Object.keys(this.#weather).length === 0;
+    return isFine && [...this.vms.values()].every((vm) => !vm.silent && !vm.failing);
+  }
+
   weather(weather: Weather): void {
     this.#weather = weather;
     if (Object.keys(weather).length > 0) return;

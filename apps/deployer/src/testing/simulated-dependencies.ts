@@ -41,6 +41,20 @@ export interface SimulationOptions {
   readonly packages?: number;
 }
 
+/** A busy machine is no misfortune: what answers at all is waited for. */
+const patience = {
+  ...{ agentMs: 20_000, knownAgentMs: 1_000, pollMs: 20, watchMaxMs: 20_000 },
+  ...{ cpiMs: 20_000, taskMs: 20_000, drainMs: 20_000, compileMs: 20_000, copyMs: 20_000 },
+} satisfies Partial<Limits>;
+
+/** Where a call is answered too late or never. */
+export const shortOfAnswers: Partial<Limits> = {
+  ...{ cpiMs: 700, taskMs: 700, drainMs: 700, compileMs: 700, copyMs: 700 },
+};
+
+/** Where an agent is silent, or its jobs do not run. */
+export const shortOfHealth: Partial<Limits> = { agentMs: 800, knownAgentMs: 300, watchMaxMs: 800 };
+
 /** The engine's dependencies over a simulated cloud in another process. */
 export function simulatedDependencies(options: SimulationOptions): DeployerDependencies {
   const call = async (method: string, args: JsonObject): Promise<Json> => {
@@ -64,19 +78,7 @@ export function simulatedDependencies(options: SimulationOptions): DeployerDepen
     },
     openArtifacts: async () => simulatedArtifacts(options),
     compiledPackages: compiledPackageCache(join(options.directory, 'compiled')),
-    limits: {
-      ...defaultLimits,
-      agentMs: 800,
-      knownAgentMs: 300,
-      pollMs: 20,
-      watchMaxMs: 800,
-      cpiMs: 700,
-      taskMs: 700,
-      drainMs: 700,
-      compileMs: 700,
-      copyMs: 700,
-      ...options.limits,
-    },
+    limits: { ...defaultLimits, ...patience, ...options.limits },
     now: () => new Date(),
   };
 }
