@@ -1,12 +1,16 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import {
+  appendFileSync,
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:http';
@@ -136,18 +140,17 @@ describe('rules of a process', () => {
 
   it('then exec, which knows the service, and another one on recovery', async () => {
     const [flag, out] = [join(layout.base, 'flag'), join(layout.base, 'out')];
-    const content = `${web()}check file flag with path ${layout.base}
-  if content = "bad" then alert
-check file content with path ${flag}
-  if content = "bad" then exec "/bin/sh -c 'echo $MONIT_SERVICE >> ${out}'" else if succeeded then exec "/bin/sh -c 'echo well >> ${out}'"
+    const content = `${web()}check file size with path ${flag}
+  if size > 3 B then exec "/bin/sh -c 'echo $MONIT_SERVICE: $MONIT_EVENT: $MONIT_DESCRIPTION >> ${out}'" else if succeeded then exec "/bin/sh -c 'echo well >> ${out}'"
   group vcap
 `;
-    writeFileSync(flag, 'bad\n');
+    writeFileSync(flag, 'long\n');
     await run(content);
-    await expect.poll(() => existsSync(out) && readFileSync(out, 'utf8'), patience).toBe('content\n');
-    writeFileSync(flag, 'good\n');
+    const told = 'size: size failed: size > 3 B\n';
+    await expect.poll(() => existsSync(out) && readFileSync(out, 'utf8'), patience).toBe(told);
+    writeFileSync(flag, '');
 
-    await expect.poll(() => readFileSync(out, 'utf8'), patience).toBe('content\nwell\n');
+    await expect.poll(() => readFileSync(out, 'utf8'), patience).toBe(`${told}well\n`);
   });
 
   it('then stop, then unmonitor', async () => {
@@ -181,6 +184,51 @@ check file content with path ${flag}
 
     await expect.poll(() => stateOf(), patience).toBe('unknown');
     expect(told()).toContain('web: timeout - unmonitor');
+  });
+
+  it('restart program: is run instead of stop and start', async () => {
+    const calls = join(layout.base, 'calls');
+    const line = `/bin/sh -c 'echo restart >> ${calls}; kill $(cat ${pidFile()}); setsid sleep ${endless} & echo $! > ${pidFile()}'`;
+    const text = web(`restart program "${line}"`, 'if totalmem > 1 KB for 3 cycles then restart');
+    const ctl = join(layout.base, 'ctl');
+    writeFileSync(ctl, readFileSync(ctl, 'utf8').replace('stop) ', `stop) echo stop >> ${calls}; `));
+    await run(text);
+    await expect.poll(() => existsSync(pidFile()) && isAlive(pid()), patience).toBe(true);
+    const first = pid();
+
+    await expect.poll(() => existsSync(calls) && pid() !== first && isAlive(pid()), patience).toBe(true);
+
+    expect(isAlive(first)).toBe(false);
+    expect(readFileSync(calls, 'utf8')).toMatch(/^(restart\n)+$/);
+    await supervisor.stop({ wait: true });
+    expect(isAlive(pid())).toBe(false);
+  });
+
+  it('if does not exist: what the rule says instead of a start', async () => {
+    await run(web('if does not exist for 2 cycles then alert'));
+    await expect.poll(() => stateOf(), patience).toBe('running');
+    const first = pid();
+
+    process.kill(first, 'SIGKILL');
+
+    await expect.poll(() => told(), patience).toEqual(['web: does not exist - alert']);
+    expect(await stateOf()).toBe('failing');
+    await sleep(500);
+    expect(pid()).toBe(first);
+  });
+
+  it('uid, euid and gid are those of the process', async () => {
+    await run(
+      web(
+        'if failed uid root then alert',
+        'if failed euid nobody then alert',
+        'if failed gid 4711 then alert',
+      ),
+    );
+
+    await expect
+      .poll(() => events.map(({ event, description }) => `${event}: ${description}`).sort(), patience)
+      .toEqual(['gid failed: gid is not 4711: 0', 'uid failed: euid is not nobody: 0']);
   });
 
   it('passive: a death is told, nothing is started', async () => {
@@ -259,6 +307,171 @@ check program often with path "/bin/sh -c 'echo x >> ${often}'"
     expect(await stateOf('absent')).toBe('failing');
     expect(await stateOf('often')).toBe('running');
     expect(statSync(often).size / statSync(runs).size).toBeGreaterThan(2);
+  });
+
+  it('then restart: the program of the check, and what depends on it', async () => {
+    const [secret, calls] = [join(layout.base, 'secret'), join(layout.base, 'calls')];
+    writeFileSync(secret, 'x', { mode: 0o600 });
+    await run(`${web('depends on secret')}check file secret with path ${secret}
+  start program "/bin/sh -c 'echo start >> ${calls}'"
+  stop program "/bin/sh -c 'echo stop >> ${calls}; chmod 600 ${secret}'"
+  if failed permission 0600 then restart
+  group vcap
+`);
+    await expect.poll(() => stateOf(), patience).toBe('running');
+    const first = pid();
+
+    chmodSync(secret, 0o644);
+
+    await expect.poll(() => pid() !== first && isAlive(pid()), patience).toBe(true);
+    expect(statSync(secret).mode & 0o777).toBe(0o600);
+    expect(readFileSync(calls, 'utf8')).toBe('start\nstop\nstart\n');
+    expect(events[0]).toMatchObject({ description: 'permission is not 600: 0644', action: 'restart' });
+  });
+
+  it('checksums: the wanted one, and the one that was there first', async () => {
+    const file = join(layout.base, 'program');
+    writeFileSync(file, 'one');
+    const [md5, sha1] = ['md5', 'sha1'].map((name) => createHash(name).update('one').digest('hex'));
+    const check = (name: string, rule: string) =>
+      `check file ${name} with path ${file}\n  if ${rule} then alert\n`;
+    await run(
+      check('first', 'failed checksum') +
+        check('wanted', `failed checksum and expect the sum ${md5}`) +
+        check('sha1', `failed sha1 checksum expect ${sha1}`) +
+        check('other', 'failed checksum expect 0123456789abcdef0123456789abcdef') +
+        check('owner', 'changed uid') +
+        check('mode', 'changed permission'),
+    );
+    await expect.poll(() => told(), patience).toEqual(['other: checksum failed - alert']);
+    await sleep(300);
+    writeFileSync(file, 'two');
+    chmodSync(file, 0o600);
+    chownSync(file, 1, 0);
+
+    const others = ['first', 'sha1', 'wanted'].map((name) => `${name}: checksum failed - alert`);
+    await expect
+      .poll(() => told().slice(1).sort(), patience)
+      .toEqual([...others, 'mode: permission changed - alert', 'owner: uid changed - alert'].sort());
+    expect(await stateOf('first')).toBe('failing');
+    writeFileSync(file, 'one');
+    await expect.poll(() => stateOf('first'), patience).toBe('running');
+  });
+
+  it('content: lines that come, also after the file was replaced', async () => {
+    const file = join(layout.base, 'log');
+    writeFileSync(file, 'an old ERROR\n');
+    await run(`check file log with path ${file}\n  if content = "ERROR [0-9]?" then alert\n`);
+    await expect.poll(() => stateOf('log'), patience).toBe('running');
+    await sleep(400);
+    expect(told()).toEqual([]);
+
+    appendFileSync(file, 'fine\nERROR 7');
+    await sleep(400);
+    expect(told()).toEqual([]);
+    appendFileSync(file, ' at noon\nfine\n');
+    await expect
+      .poll(() => events.map(({ description }) => description), patience)
+      .toEqual(['content matches ERROR [0-9]?: ERROR 7 at noon']);
+    await expect.poll(() => stateOf('log'), patience).toBe('running');
+
+    rmSync(file);
+    writeFileSync(file, 'ERROR 8\n');
+    await expect.poll(() => events.at(-1)?.description, patience).toContain('ERROR 8');
+  });
+
+  it('a path of another type, and a directory that is there', async () => {
+    await run(
+      `check file data with path ${layout.base}\ncheck directory base with path ${layout.base}\ncheck directory passwd with path /etc/passwd\n`,
+    );
+
+    await expect
+      .poll(() => told().sort(), patience)
+      .toEqual(['data: invalid type - alert', 'passwd: invalid type - alert']);
+    expect(await stateOf('base')).toBe('running');
+  });
+
+  it('a file system by its device: what is used, its flags, and that it is mounted', async () => {
+    const [image, point] = [join(layout.base, 'image'), join(layout.base, 'mnt')];
+    writeFileSync(image, '');
+    truncateSync(image, 16 * 2 ** 20);
+    mkdirSync(point);
+    execFileSync('mkfs.ext4', ['-q', image]);
+    const device = execFileSync('losetup', ['-f', '--show', image]).toString().trim();
+    const own = (rule: string) => `check filesystem disk with path ${device}\n  ${rule}\n  group vcap\n`;
+    try {
+      execFileSync('mount', [device, point]);
+      await run(own(`if space usage > 60% then alert\n  if changed fsflags then alert`));
+      await expect.poll(() => stateOf('disk'), patience).toBe('running');
+      await sleep(300);
+      expect(told()).toEqual([]);
+
+      writeFileSync(join(point, 'fill'), randomBytes(10 * 2 ** 20));
+      await expect.poll(() => told(), patience).toEqual(['disk: resource limit matched - alert']);
+      rmSync(join(point, 'fill'));
+      await expect.poll(() => stateOf('disk'), patience).toBe('running');
+
+      execFileSync('mount', ['-o', 'remount,ro', point]);
+      await expect.poll(() => told().at(-1), patience).toBe('disk: filesystem flags changed - alert');
+
+      execFileSync('umount', [point]);
+      await expect.poll(() => told().at(-1), patience).toBe('disk: does not exist - alert');
+      expect(await stateOf('disk')).toBe('failing');
+    } finally {
+      spawnSync('umount', [point], { stdio: 'ignore' });
+      execFileSync('losetup', ['-d', device]);
+    }
+  });
+
+  it('ping: a host that answers, one that does not', async () => {
+    await run(`check host near with address 127.0.0.1
+  if failed ping count 1 size 64 with timeout 2 seconds then alert
+check host far with address 240.0.0.1
+  if failed ping count 1 with timeout 1 seconds then alert
+`);
+
+    await expect.poll(() => told(), patience).toEqual(['far: icmp failed - alert']);
+    expect(await stateOf('near')).toBe('running');
+  });
+
+  it('ping is refused where the program is missing', async () => {
+    const path = process.env['PATH'];
+    process.env['PATH'] = layout.base;
+    try {
+      writeFileSync(
+        join(layout.monitJobs, '0000_web.monitrc'),
+        'check host near with address 127.0.0.1\n  if failed ping then alert\n',
+      );
+      await supervisor.begin();
+
+      expect(await supervisor.reload()).toEqual([
+        { file: '0000_web.monitrc', line: 2, message: expect.stringContaining('iputils-ping') as string },
+      ]);
+      expect(await stateOf('near')).toBe('failing');
+    } finally {
+      process.env['PATH'] = path;
+    }
+  });
+
+  it('of a host are about that host', async () => {
+    const server = createServer((_request, response) => response.end());
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.2', resolve));
+    const { port } = server.address() as AddressInfo;
+    try {
+      await run(
+        ['127.0.0.2', '127.0.0.3']
+          .map(
+            (address) =>
+              `check host h-${address} with address ${address}\n  if failed port ${port} then alert\n`,
+          )
+          .join(''),
+      );
+
+      await expect.poll(() => told(), patience).toEqual(['h-127.0.0.3: connection failed - alert']);
+      expect(events[0]?.description).toContain('ECONNREFUSED');
+    } finally {
+      server.close();
+    }
   });
 
   it('are read from included files, too', async () => {

@@ -26,6 +26,7 @@ import {
   describeTest,
   eventOf,
   matchesCron,
+  mountOf,
   type RuleMemory,
 } from './rule-checks.ts';
 import { runProgram } from './run-program.ts';
@@ -206,8 +207,11 @@ export class BuiltinSupervisor implements JobSupervisor {
     }
     for (const { file, service } of services) {
       for (const { test, line } of service.rules) {
-        if (test.kind !== 'unsupported') continue;
-        log.warn({ file, line, service: service.name, condition: test.text }, 'condition is not looked at');
+        const at = { file, line, service: service.name };
+        if (test.kind === 'unsupported')
+          log.warn({ ...at, condition: test.text }, 'condition is not looked at');
+        if (test.kind === 'connection' && test.unspoken !== undefined)
+          log.warn({ ...at, protocol: test.unspoken }, 'protocol is checked by connecting');
       }
     }
   }
@@ -258,24 +262,34 @@ export class BuiltinSupervisor implements JobSupervisor {
     return work;
   }
 
-  async #bringUp(watched: Watched): Promise<void> {
+  async #bringUp(watched: Watched, how: 'start' | 'restart' = 'start'): Promise<void> {
     const { service } = watched;
+    const isProcess = service.kind === 'process';
     // What was asked for since it was put in line counts.
     if (this.#stopping.signal.aborted || this.#phase(watched) !== 'starting') return;
     for (const name of service.dependsOn) await this.#services.get(name)?.work;
     if (this.#phase(watched) !== 'starting') return;
-    if (service.kind !== 'process' || (await this.#find(watched))) return this.#becomeMonitored(watched);
+    if (how === 'start' && (await this.#find(watched))) return this.#becomeMonitored(watched);
     const absent = await this.#absentDependency(service);
-    if (service.start && absent === undefined) {
-      const failure = await this.#runProgram(service.start, service.name);
-      const deadline = Date.now() + service.start.timeoutMs;
-      while (!(await this.#find(watched)) && Date.now() < deadline && !this.#stopping.signal.aborted) {
+    const program = service[how];
+    if (program && absent === undefined) {
+      const failure = await this.#runProgram(program, service.name);
+      const deadline = Date.now() + program.timeoutMs;
+      while (
+        isProcess &&
+        !(await this.#find(watched)) &&
+        Date.now() < deadline &&
+        !this.#stopping.signal.aborted
+      ) {
         // A stop that was asked for meanwhile waits for this to end.
         if (this.#phase(watched) !== 'starting') return;
         if (failure !== undefined) break;
         await sleep(100);
       }
+      if (failure !== undefined && (!isProcess || how === 'restart'))
+        this.#event(watched, 'execution failed', 'alert', `failed to ${how}: ${failure}`);
     }
+    if (!isProcess) return this.#becomeMonitored(watched);
     if (this.#phase(watched) !== 'starting') return;
     if (await this.#find(watched)) return this.#becomeMonitored(watched);
     watched.phase = 'monitored';
@@ -329,7 +343,8 @@ export class BuiltinSupervisor implements JobSupervisor {
   async #bringDown(watched: Watched): Promise<void> {
     const { service } = watched;
     const facts = await this.#find(watched);
-    if (facts && service.kind === 'process') {
+    if (service.kind !== 'process' && service.stop) await this.#runProgram(service.stop, service.name);
+    if (facts) {
       if (service.stop) {
         await this.#runProgram(service.stop, service.name);
         await this.#waitUntilGone(facts, service.stop.timeoutMs);
@@ -348,9 +363,17 @@ export class BuiltinSupervisor implements JobSupervisor {
   /** As monit: what depends on it is stopped before and started after it. */
   #restart(watched: Watched): void {
     const dependants = this.#dependants(watched).filter(({ phase }) => phase === 'monitored');
-    const affected = [watched, ...dependants];
-    void Promise.all(this.#takeDown(affected));
-    for (const each of affected) {
+    const hasProgram = watched.service.restart !== undefined;
+    const stopped = hasProgram ? dependants : [watched, ...dependants];
+    const works = this.#takeDown(stopped);
+    if (hasProgram) {
+      watched.phase = 'starting';
+      void this.#begin(watched, async () => {
+        await Promise.all(works);
+        await this.#bringUp(watched, 'restart');
+      });
+    }
+    for (const each of stopped) {
       void this.#begin(each, async () => {
         // Only what this restart took down: a stop or unmonitor that came meanwhile counts.
         if (this.#phase(each) !== 'unmonitored' || each.problem !== undefined) {
@@ -377,8 +400,12 @@ export class BuiltinSupervisor implements JobSupervisor {
   }
 
   /** Undefined on success, else what went wrong. */
-  async #runProgram(program: ControlProgram, service: string): Promise<string | undefined> {
-    const { failure } = await runProgram(program, { MONIT_SERVICE: service });
+  async #runProgram(
+    program: ControlProgram,
+    service: string,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<string | undefined> {
+    const { failure } = await runProgram(program, { MONIT_SERVICE: service, ...env });
     if (failure !== undefined) {
       this.#options.log.warn({ program: program.argv[0], err: failure }, 'a program of a job failed');
     }
@@ -409,7 +436,10 @@ export class BuiltinSupervisor implements JobSupervisor {
     const { service } = watched;
     const facts = await this.#find(watched);
     if (service.kind === 'process' && !facts) {
-      this.#missing(watched);
+      const rules = watched.rules.filter(isAboutAbsence);
+      if (rules.length === 0) return this.#missing(watched);
+      watched.problem = 'does not exist';
+      if (checkRules) await this.#checkRules(watched, undefined, rules);
       return;
     }
     if (facts) {
@@ -446,19 +476,26 @@ export class BuiltinSupervisor implements JobSupervisor {
   }
 
   async #lookAtPath(watched: Watched): Promise<void> {
-    const isThere = await stat(watched.service.target).then(
-      () => true,
-      () => false,
+    const { kind, target } = watched.service;
+    const problem = await pathProblem(kind, target);
+    const isNew = problem !== undefined && problem !== watched.problem;
+    watched.problem = problem;
+    // A rule of its own says what happens then.
+    if (!isNew || (problem === 'does not exist' && watched.rules.some(isAboutAbsence))) return;
+    this.#event(
+      watched,
+      problem,
+      'alert',
+      problem === 'does not exist' ? `${kind} does not exist` : `is no ${kind}`,
     );
-    if (isThere) watched.problem = undefined;
-    else if (watched.problem === undefined) {
-      watched.problem = 'does not exist';
-      this.#event(watched, 'does not exist', 'alert', `${watched.service.kind} does not exist`);
-    }
   }
 
-  async #checkRules(watched: Watched, facts: ProcessFacts | undefined): Promise<void> {
-    for (const state of watched.rules) {
+  async #checkRules(
+    watched: Watched,
+    facts: ProcessFacts | undefined,
+    rules: readonly RuleState[] = watched.rules,
+  ): Promise<void> {
+    for (const state of rules) {
       const { rule, history, memory } = state;
       const holds = await conditionHolds(
         watched.service,
@@ -479,7 +516,7 @@ export class BuiltinSupervisor implements JobSupervisor {
         // A change is over as soon as it is told.
         state.failed = rule.test.kind !== 'changed';
         history.length = 0;
-        if (await this.#react(watched, rule, isNew)) return;
+        if (await this.#react(watched, state, isNew)) return;
       } else if (!holds && state.failed && !history.some(Boolean)) {
         state.failed = false;
         if (rule.recovery && (await this.#do(watched, rule.recovery))) return;
@@ -488,20 +525,25 @@ export class BuiltinSupervisor implements JobSupervisor {
   }
 
   /** True when the other rules have to wait for what was begun. */
-  async #react(watched: Watched, rule: ControlRule, isNew: boolean): Promise<boolean> {
+  async #react(watched: Watched, { rule, memory }: RuleState, isNew: boolean): Promise<boolean> {
     const isQuiet = rule.action === 'alert' || rule.action === 'exec';
     // As monit: told once until it is over; what changes the service is done each time.
     if (isQuiet && !isNew) return false;
-    this.#event(watched, eventOf(rule.test), rule.action, describeTest(rule.test));
-    return this.#do(watched, rule);
+    const [event, description] = [eventOf(rule.test), describeTest(rule.test, memory)];
+    this.#event(watched, event, rule.action, description);
+    return this.#do(watched, rule, { MONIT_EVENT: event, MONIT_DESCRIPTION: description });
   }
 
-  async #do(watched: Watched, { action, exec }: ControlReaction): Promise<boolean> {
+  async #do(
+    watched: Watched,
+    { action, exec }: ControlReaction,
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<boolean> {
     switch (action) {
       case 'alert':
         return false;
       case 'exec':
-        if (exec) await this.#runProgram(exec, watched.service.name);
+        if (exec) await this.#runProgram(exec, watched.service.name, env);
         return false;
       case 'restart':
         watched.restarts.push(watched.cycle);
@@ -593,6 +635,19 @@ function isSameService(before: ControlService, now: ControlService): boolean {
   const text = (service: ControlService) =>
     JSON.stringify(service, (key, value: unknown) => (key === 'line' ? undefined : value));
   return text(before) === text(now);
+}
+
+/** `if does not exist`: replaces what happens by itself. */
+function isAboutAbsence({ rule: { test } }: RuleState): boolean {
+  return test.kind === 'exists' && test.negated;
+}
+
+/** The event of a path that is not there, or not what it has to be. */
+async function pathProblem(kind: ControlService['kind'], path: string): Promise<string | undefined> {
+  if (kind === 'filesystem') return (await mountOf(path)) ? undefined : 'does not exist';
+  const found = await stat(path).catch(() => undefined);
+  if (!found) return 'does not exist';
+  return found.isDirectory() === (kind === 'directory') ? undefined : 'invalid type';
 }
 
 function isDue({ service: { every }, cycle }: Watched): boolean {

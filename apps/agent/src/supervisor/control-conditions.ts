@@ -1,16 +1,20 @@
+import { parseConnection, parseContentPattern } from './control-connections.ts';
 import {
   ControlFileInvalid,
-  type Comparison,
-  type ConnectionTest,
+  type ChangeableFact,
   type ControlResource,
   type ControlRule,
   type ControlTest,
 } from './control-language.ts';
+import { checkedPattern, parseComparison, parseSeconds, parseSum } from './control-values.ts';
 import { bytesOf, secondsOf, type Reader } from './control-tokens.ts';
 
 /** What stands between `if` and `then`. */
-export function parseTest(reader: Reader): Pick<ControlRule, 'test' | 'times' | 'within'> {
-  const test = parseCondition(reader);
+export function parseTest(
+  reader: Reader,
+  defaultHost: string,
+): Pick<ControlRule, 'test' | 'times' | 'within'> {
+  const test = parseCondition(reader, defaultHost);
   return { test, ...parseCycles(reader) };
 }
 
@@ -39,9 +43,12 @@ const resources: Readonly<Record<string, ControlResource>> = {
   ...{ timestamp: 'age', uptime: 'uptime', loadavg: 'load5' },
 };
 
-const changes = ['checksum', 'timestamp', 'size', 'pid', 'ppid', 'status'] as const;
+const changes: readonly ChangeableFact[] = [
+  ...(['checksum', 'timestamp', 'size', 'pid', 'ppid', 'status'] as const),
+  ...(['permission', 'uid', 'gid', 'fsflags'] as const),
+];
 
-function parseCondition(reader: Reader): ControlTest {
+function parseCondition(reader: Reader, defaultHost: string): ControlTest {
   const from = reader.position;
   const { line } = reader;
   if (reader.acceptPhrase('does', 'not', 'exist') || reader.acceptPhrase('not', 'exist')) {
@@ -49,9 +56,11 @@ function parseCondition(reader: Reader): ControlTest {
   }
   if (reader.accept('exist', 'exists')) return { kind: 'exists', negated: false };
   if (reader.accept('changed')) return parseChanged(reader, from, line);
-  if (reader.accept('failed')) return parseFailed(reader, from);
-  if (reader.accept('content', 'match')) return parseContent(reader);
-  if (reader.acceptPhrase('not', 'match')) return { kind: 'content', pattern: reader.next(), negated: true };
+  if (reader.accept('failed')) return parseFailed(reader, from, defaultHost);
+  if (reader.accept('content', 'match')) return { kind: 'content', ...parseContentPattern(reader) };
+  if (reader.acceptPhrase('not', 'match')) {
+    return { kind: 'content', pattern: checkedPattern(reader), negated: true };
+  }
   if (reader.accept('status')) {
     return { kind: 'status', comparison: parseComparison(reader), value: reader.number() };
   }
@@ -67,7 +76,7 @@ function parseCondition(reader: Reader): ControlTest {
   }
   const word = reader.peek() ?? '';
   if (word === 'total' || Object.hasOwn(resources, word)) return parseResource(reader);
-  if (['permission', 'uid', 'gid', 'link', 'saturation', 'upload', 'download', 'fsflags'].includes(word)) {
+  if (['link', 'saturation', 'upload', 'download'].includes(word)) {
     return unsupported(reader, from);
   }
   return reader.refuse((word) => `'${word}' is not a condition`);
@@ -84,31 +93,42 @@ function parseChanged(reader: Reader, from: number, line: number): ControlTest {
   const word = reader.peek();
   const what = changes.find((candidate) => candidate === word);
   if (!what) {
-    if (['permission', 'uid', 'gid', 'fsflags', 'link', 'content'].includes(word ?? '')) {
-      return unsupported(reader, from);
-    }
+    if (word === 'link') return unsupported(reader, from);
     throw new ControlFileInvalid(`'changed ${word ?? ''}' is not a condition`, line);
   }
   reader.token();
   return { kind: 'changed', what };
 }
 
-function parseContent(reader: Reader): ControlTest {
-  const negated = reader.accept('!=');
-  if (!negated) reader.accept('=', '==');
-  return { kind: 'content', pattern: reader.next(), negated };
+function parseFailed(reader: Reader, from: number, defaultHost: string): ControlTest {
+  if (reader.accept('permission')) return { kind: 'permission', mode: octal(reader) };
+  for (const what of ['uid', 'euid', 'gid'] as const) {
+    if (reader.accept(what)) return { kind: 'owner', what, wanted: reader.next() };
+  }
+  if (reader.accept('ping', 'icmp')) return parsePing(reader);
+  if (reader.accept('ping4')) return { ...parsePing(reader), family: 4 };
+  if (reader.accept('ping6')) return { ...parsePing(reader), family: 6 };
+  if (['host', 'port', 'unixsocket', 'unix', 'url'].includes(reader.peek() ?? ''))
+    return parseConnection(reader, defaultHost);
+  if (['checksum', 'md5', 'sha1'].includes(reader.peek() ?? '')) return parseChecksum(reader);
+  if (reader.peek() === 'link') return unsupported(reader, from);
+  return reader.refuse((word) => `'failed ${word}' is not a condition`);
 }
 
-function parseFailed(reader: Reader, from: number): ControlTest {
-  if (reader.accept('permission')) return { kind: 'permission', mode: octal(reader) };
-  if (reader.accept('uid')) return { kind: 'owner', what: 'uid', wanted: reader.next() };
-  if (reader.accept('gid')) return { kind: 'owner', what: 'gid', wanted: reader.next() };
-  if (reader.accept('ping', 'icmp', 'ping4', 'ping6')) return parsePing(reader);
-  if (['host', 'port', 'unixsocket', 'unix', 'url'].includes(reader.peek() ?? ''))
-    return parseConnection(reader);
-  if (['checksum', 'link', 'md5', 'sha1', 'address'].includes(reader.peek() ?? ''))
-    return unsupported(reader, from);
-  return reader.refuse((word) => `'failed ${word}' is not a condition`);
+/** `[md5|sha1] checksum [and expect [the sum] <sum>]`. */
+function parseChecksum(reader: Reader): ControlTest {
+  let algorithm: 'md5' | 'sha1' | undefined = reader.accept('md5')
+    ? 'md5'
+    : reader.accept('sha1')
+      ? 'sha1'
+      : undefined;
+  if (!reader.accept('checksum')) reader.refuse((word) => `'failed ${word}' is not a condition`);
+  if (!reader.accept('expect')) return { kind: 'checksum', algorithm: algorithm ?? 'md5' };
+  const wanted = parseSum(reader);
+  const ofLength = wanted.length === 32 ? 'md5' : 'sha1';
+  algorithm ??= ofLength;
+  if (algorithm !== ofLength) reader.fail(`'${wanted}' is not a ${algorithm.toUpperCase()} checksum`);
+  return { kind: 'checksum', algorithm, wanted };
 }
 
 function octal(reader: Reader): number {
@@ -117,81 +137,16 @@ function octal(reader: Reader): number {
   throw new ControlFileInvalid(`'${text}' is not an octal mode`, line);
 }
 
-function parsePing(reader: Reader): ControlTest {
+function parsePing(reader: Reader): ControlTest & { readonly kind: 'ping' } {
   let [count, timeoutMs] = [3, 5_000];
+  let bytes: number | undefined;
   for (;;) {
     if (reader.accept('type', 'echo')) continue;
     if (reader.accept('count')) count = reader.number();
-    else if (reader.accept('timeout')) timeoutMs = seconds(reader) * 1_000;
-    else return { kind: 'ping', count, timeoutMs };
+    else if (reader.accept('size')) bytes = reader.number();
+    else if (reader.accept('timeout')) timeoutMs = parseSeconds(reader) * 1_000;
+    else return { kind: 'ping', count, timeoutMs, ...(bytes === undefined ? {} : { bytes }) };
   }
-}
-
-function parseConnection(reader: Reader): ControlTest {
-  let [host, path, port] = ['127.0.0.1', '/', 0];
-  let socketPath: string | undefined;
-  let type = 'tcp';
-  let protocol = '';
-  let [timeoutMs, tries] = [5_000, 1];
-  let status: ConnectionTest['status'];
-  let content: ConnectionTest['content'];
-  let hostHeader: string | undefined;
-  for (;;) {
-    if (reader.accept('host')) host = reader.next();
-    else if (reader.accept('port')) port = reader.number();
-    else if (reader.accept('unixsocket')) socketPath = reader.next();
-    else if (reader.accept('url')) {
-      const url = parseUrl(reader);
-      host = url.hostname.replace(/^\[|\]$/g, '');
-      protocol = url.protocol.slice(0, -1);
-      port = Number(url.port) || (protocol === 'https' ? 443 : 80);
-      path = `${url.pathname}${url.search}`;
-    } else if (reader.accept('type')) type = reader.word();
-    else if (reader.accept('ssl', 'tls')) type = 'tcpssl';
-    else if (reader.accept('protocol', 'proto')) protocol = reader.word();
-    else if (reader.accept('request')) path = reader.next();
-    else if (reader.accept('method')) reader.next();
-    else if (reader.accept('hostheader')) {
-      reader.accept('=');
-      hostHeader = reader.next();
-    } else if (reader.accept('status')) {
-      status = { comparison: parseComparison(reader), value: reader.number() };
-    } else if (reader.accept('content')) {
-      const negated = reader.accept('!=');
-      if (!negated) reader.accept('=', '==');
-      content = { pattern: reader.next(), negated };
-    } else if (reader.accept('send', 'expect')) reader.next();
-    else if (reader.accept('username', 'password', 'certificate', 'checksum')) reader.next();
-    else if (reader.accept('timeout')) timeoutMs = seconds(reader) * 1_000;
-    else if (reader.accept('retry')) tries = Math.max(1, reader.number());
-    else break;
-  }
-  if (socketPath !== undefined) return { kind: 'unix-socket', path: socketPath, timeoutMs, tries };
-  if (!Number.isInteger(port) || port < 1 || port > 65_535)
-    reader.fail('a connection test has no usable port');
-  const isTls = type === 'tcpssl' || type === 'ssl' || protocol === 'https';
-  return {
-    ...{ kind: 'connection', host, port, path, timeoutMs, tries },
-    protocol:
-      protocol === 'http' || protocol === 'https'
-        ? isTls
-          ? 'https'
-          : 'http'
-        : type === 'udp'
-          ? 'udp'
-          : isTls
-            ? 'tls'
-            : 'tcp',
-    ...(status ? { status } : {}),
-    ...(content ? { content } : {}),
-    ...(hostHeader === undefined ? {} : { hostHeader }),
-  };
-}
-
-function parseUrl(reader: Reader): URL {
-  const { text, line } = reader.token();
-  if (/^https?:/.test(text) && URL.canParse(text)) return new URL(text);
-  throw new ControlFileInvalid(`'${text}' is not an http or https URL`, line);
 }
 
 function parseResource(reader: Reader): ControlTest {
@@ -234,22 +189,4 @@ function refine(reader: Reader, resource: ControlResource): ControlResource {
   }
   if (reader.accept('free')) return resource === 'inode' ? 'inode-free' : 'space-free';
   return resource;
-}
-
-function parseComparison(reader: Reader): Comparison {
-  if (reader.acceptPhrase('not', 'equal') || reader.accept('!=', 'notequal', 'ne')) return '!=';
-  if (reader.accept('>', 'gt', 'greater', 'older')) return '>';
-  if (reader.accept('<', 'lt', 'less', 'newer')) return '<';
-  if (reader.accept('>=', 'ge')) return '>=';
-  if (reader.accept('<=', 'le')) return '<=';
-  if (reader.accept('=', '==', 'eq', 'equal')) return '==';
-  return reader.refuse((word) => `'${word}' stands where a comparison is expected`);
-}
-
-function seconds(reader: Reader): number {
-  const value = reader.number();
-  const factor = secondsOf(reader.peek() ?? '');
-  if (factor !== undefined) reader.token();
-  if (value <= 0) reader.fail('a time limit is not positive');
-  return value * (factor ?? 1);
 }

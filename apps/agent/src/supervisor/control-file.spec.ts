@@ -129,8 +129,8 @@ check program ntp with path "/usr/bin/chronyc tracking" timeout 5 seconds
     expect(host?.rules.map(({ test }) => test)).toMatchObject([
       { kind: 'ping', count: 2, timeoutMs: 3_000 },
       {
-        ...{ kind: 'connection', protocol: 'https', host: '10.0.0.1', port: 8_443, path: '/health?deep=1' },
-        ...{ content: { pattern: 'ok', negated: false }, timeoutMs: 2_000 },
+        ...{ kind: 'connection', transport: 'tls', to: { host: '10.0.0.1', port: 8_443 }, timeoutMs: 2_000 },
+        http: { path: '/health?deep=1', content: { pattern: 'ok', negated: false } },
       },
     ]);
     expect(ntp).toMatchObject({
@@ -160,24 +160,27 @@ describe('conditions', () => {
     ['does not exist for 3 cycles then restart', { kind: 'exists', negated: true }],
     [
       'failed unixsocket /run/x.sock then restart',
-      { kind: 'unix-socket', path: '/run/x.sock', timeoutMs: 5_000 },
+      { kind: 'connection', to: { path: '/run/x.sock' }, transport: 'tcp', timeoutMs: 5_000 },
     ],
     [
       'failed host 10.0.0.5 port 443 type tcpssl protocol http request "/up" status = 401 with timeout 9 seconds retry 2 then restart',
       {
-        ...{ kind: 'connection', host: '10.0.0.5', port: 443, protocol: 'https', path: '/up', tries: 2 },
-        ...{ status: { comparison: '==', value: 401 }, timeoutMs: 9_000 },
+        ...{ kind: 'connection', to: { host: '10.0.0.5', port: 443 }, transport: 'tls', tries: 2 },
+        ...{ http: { path: '/up', status: { comparison: '==', value: 401 } }, timeoutMs: 9_000 },
       },
     ],
-    ['failed port 8080 protocol http hostheader "a.b" then alert', { protocol: 'http', hostHeader: 'a.b' }],
+    ['failed port 8080 protocol http hostheader "a.b" then alert', { http: { headers: { host: 'a.b' } } }],
     [
-      'failed port 3306 protocol mysql then alert',
-      { kind: 'connection', protocol: 'tcp', host: '127.0.0.1' },
+      'failed port 27017 protocol mongodb then alert',
+      { kind: 'connection', transport: 'tcp', to: { host: '127.0.0.1', port: 27_017 }, unspoken: 'mongodb' },
     ],
-    ['failed port 53 type udp then alert', { protocol: 'udp' }],
+    ['failed port 53 protocol dns then alert', { transport: 'udp' }],
+    ['failed port 80 using ipv6 then alert', { to: { host: '127.0.0.1', port: 80, family: 6 } }],
+    ['failed sha1 checksum then alert', { kind: 'checksum', algorithm: 'sha1' }],
     ['changed pid then exec "/bin/true"', { kind: 'changed', what: 'pid' }],
     ['content = "ERROR.*" then alert', { kind: 'content', pattern: 'ERROR.*', negated: false }],
-    ['changed fsflags then alert', { kind: 'unsupported', text: 'changed fsflags' }],
+    ['changed fsflags then alert', { kind: 'changed', what: 'fsflags' }],
+    ['changed link then alert', { kind: 'unsupported', text: 'changed link' }],
   ])('%s', (condition, expected) => {
     expect(rule(condition).test).toMatchObject(expected);
   });
@@ -212,6 +215,18 @@ describe('what is no statement', () => {
     ['if cpu > 5% then reboot', 2, "'then reboot' is not known"],
     ['if cpu > lots then alert', 2, "'lots' is not a number"],
     ['if failed port 99999 then alert', 2, 'no usable port'],
+    ['if failed port 80 protocol gopher then alert', 2, "the protocol 'gopher' is not known"],
+    ['if failed port 80 type sctp then alert', 2, "the type 'sctp' is neither"],
+    ['if failed port 80 protocol http send "x" then alert', 2, 'send and expect cannot be used'],
+    ['if failed port 80 protocol http type udp then alert', 2, 'cannot be checked with type udp'],
+    ['if failed port 80 expect "(" then alert', 2, 'not a regular expression'],
+    ['if content = "(" then alert', 2, 'not a regular expression'],
+    ['if failed port 80 method POST then alert', 2, 'neither GET nor HEAD'],
+    ['if failed port 80 with ssl options {ciphers: "x"} then alert', 2, "the TLS option 'ciphers'"],
+    ['if failed port 80 certificate valid > 3 cycles then alert', 2, "where 'days' is expected"],
+    ['if failed port 80 http headers [one two] then alert', 2, "'one' is not the name of a header"],
+    ['if failed checksum expect beef then alert', 2, 'not an MD5 or SHA-1 checksum'],
+    ['if failed ping then alert', 2, "for 'check host' only"],
     ['mode lazy', 2, "'mode lazy' is not known"],
     ['every now cycles', 2, 'neither a number of cycles nor a cron line'],
     ['start program "/bin/x" as uid "a b"', 2, 'not the name or number of a user'],

@@ -120,7 +120,7 @@ function parseService(reader: Reader, line: number, flaws: ControlFlaw[]): Contr
   };
   while (!reader.atEnd && !['check', 'set', 'include'].includes(reader.peek() ?? '')) {
     try {
-      parseStatement(reader, draft);
+      parseStatement(reader, draft, kind === 'host' ? target : '127.0.0.1');
     } catch (error) {
       flaws.push(flawOf(error));
       skipToStatement(reader);
@@ -136,6 +136,9 @@ function parseService(reader: Reader, line: number, flaws: ControlFlaw[]): Contr
     } catch {
       throw new ControlFileInvalid(`'${matching}' is not a regular expression`, line);
     }
+  }
+  for (const { test, line: at } of kind === 'host' ? [] : draft.rules) {
+    if (test.kind === 'ping') flaws.push({ line: at, message: `'failed ping' is for 'check host' only` });
   }
   const { start, stop, restart, ...rest } = draft;
   return {
@@ -160,7 +163,7 @@ function skipToStatement(reader: Reader): void {
   while (!reader.atEnd && !statements.includes(reader.peek() ?? '')) reader.token();
 }
 
-function parseStatement(reader: Reader, draft: Draft): void {
+function parseStatement(reader: Reader, draft: Draft, defaultHost: string): void {
   const found = reader.peek();
   switch (found) {
     case 'start':
@@ -194,7 +197,7 @@ function parseStatement(reader: Reader, draft: Draft): void {
       draft.every = parseEvery(reader);
       return;
     case 'if':
-      draft.rules.push(parseRule(reader));
+      draft.rules.push(parseRule(reader, defaultHost));
       return;
     case 'alert':
     case 'noalert':
@@ -272,10 +275,10 @@ function unquoteId(reader: Reader): string {
   throw new ControlFileInvalid(`'${text}' is not the name or number of a user or group`, line);
 }
 
-function parseRule(reader: Reader): ControlRule {
+function parseRule(reader: Reader, defaultHost: string): ControlRule {
   const { line } = reader;
   reader.token();
-  const { test, times, within } = parseTest(reader);
+  const { test, times, within } = parseTest(reader, defaultHost);
   if (!reader.accept('then')) reader.refuse((word) => `'${word}' stands where 'then' is expected`);
   const reaction = parseReaction(reader);
   let recovery: ControlReaction | undefined;

@@ -4,9 +4,11 @@ import { errorCode } from '@microbosh/errors';
 import { writeFileDurably } from '@microbosh/host';
 import { ActionError } from '../errors.ts';
 import type { Layout } from '../layout.ts';
+import { which } from '../platform/which.ts';
 import { parseControlFile } from './control-file.ts';
-import type { ControlService } from './control-language.ts';
+import type { ControlFlaw, ControlService } from './control-language.ts';
 import type { ControlProblem } from './port.ts';
+import { pingProgram } from './rule-checks.ts';
 
 /**
  * Puts the control files of the enabled jobs where the supervisor reads them: jobs in reverse order, index from 0,
@@ -73,6 +75,7 @@ export async function loadControlFiles(layout: Layout): Promise<LoadedControlFil
       const other = services.find(({ service }) => service.name === name);
       if (other) flaws.push({ line, message: `the service '${name}' is described in '${other.file}' too` });
     }
+    flaws.push(...(await missingPrograms(parsed.services)));
     if (flaws.length > 0) {
       problems.push(...flaws.map((flaw) => ({ file, ...flaw })));
       const taken = new Set(services.map(({ service }) => service.name));
@@ -94,6 +97,14 @@ export async function loadControlFiles(layout: Layout): Promise<LoadedControlFil
   }
   dropBrokenDependencies(services, problems, unusable);
   return { services, problems, unusable };
+}
+
+/** Rules that would never tell anything here. */
+async function missingPrograms(services: readonly ControlService[]): Promise<readonly ControlFlaw[]> {
+  const pings = services.flatMap(({ rules }) => rules.filter(({ test }) => test.kind === 'ping'));
+  if (pings.length === 0 || (await which(pingProgram)) !== undefined) return [];
+  const message = `'failed ping' needs the program '${pingProgram}', which this machine lacks: put it into the stemcell (iputils-ping)`;
+  return pings.map(({ line }) => ({ line, message }));
 }
 
 /** A service that depends on what is not there, or on itself in the end, is left out; so is what depends on it. */

@@ -76,19 +76,48 @@ export type ControlResource =
 
 export interface ConnectionTest {
   readonly kind: 'connection';
-  readonly host: string;
-  readonly port: number;
-  /** Protocols other than HTTP are checked by connecting. */
-  readonly protocol: 'tcp' | 'tls' | 'udp' | 'http' | 'https';
-  readonly path: string;
-  /** HTTP status that is wanted; without it anything below 400. */
-  readonly status?: { readonly comparison: Comparison; readonly value: number };
-  /** Regular expression on the body. */
-  readonly content?: { readonly pattern: string; readonly negated: boolean };
-  readonly hostHeader?: string;
+  readonly to: SocketAddress;
+  readonly transport: 'tcp' | 'tls' | 'udp';
+  /** What is said after connecting; without both, connecting is the test. */
+  readonly http?: HttpTest;
+  readonly dialogue?: readonly DialogueStep[];
+  readonly certificate?: CertificateTest;
+  /** A protocol of monit's language that is not spoken here: connecting is the test. */
+  readonly unspoken?: string;
   readonly timeoutMs: number;
   readonly tries: number;
 }
+
+export type SocketAddress =
+  { readonly host: string; readonly port: number; readonly family?: 4 | 6 } | { readonly path: string };
+
+export interface HttpTest {
+  readonly method: 'GET' | 'HEAD';
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Status that is wanted; without it anything below 400. */
+  readonly status?: { readonly comparison: Comparison; readonly value: number };
+  /** Regular expression on the body. */
+  readonly content?: { readonly pattern: string; readonly negated: boolean };
+  /** MD5 or SHA-1 of the body. */
+  readonly checksum?: string;
+}
+
+/** Text of one character per byte. */
+export type DialogueStep = { readonly send: string } | { readonly expect: string };
+
+export interface CertificateTest {
+  readonly verify: boolean;
+  readonly allowSelfSigned: boolean;
+  readonly caFile?: string;
+  /** Days for which it is still valid. */
+  readonly validDays?: { readonly comparison: Comparison; readonly value: number };
+  /** MD5 or SHA-1 of the certificate. */
+  readonly checksum?: string;
+}
+
+export type ChangeableFact =
+  'checksum' | 'timestamp' | 'size' | 'pid' | 'ppid' | 'status' | 'permission' | 'uid' | 'gid' | 'fsflags';
 
 export type ControlTest =
   | {
@@ -101,18 +130,21 @@ export type ControlTest =
     }
   | ConnectionTest
   | {
-      readonly kind: 'unix-socket';
-      readonly path: string;
+      readonly kind: 'ping';
+      readonly count: number;
       readonly timeoutMs: number;
-      readonly tries: number;
+      readonly bytes?: number;
+      readonly family?: 4 | 6;
     }
-  | { readonly kind: 'ping'; readonly count: number; readonly timeoutMs: number }
   | { readonly kind: 'exists'; readonly negated: boolean }
   | { readonly kind: 'restarts'; readonly count: number; readonly within: number }
   | { readonly kind: 'status'; readonly comparison: Comparison; readonly value: number }
-  | { readonly kind: 'changed'; readonly what: 'checksum' | 'timestamp' | 'size' | 'pid' | 'ppid' | 'status' }
+  | { readonly kind: 'changed'; readonly what: ChangeableFact }
+  /** Without a wanted one: the first that was seen. */
+  | { readonly kind: 'checksum'; readonly algorithm: 'md5' | 'sha1'; readonly wanted?: string }
   | { readonly kind: 'permission'; readonly mode: number }
-  | { readonly kind: 'owner'; readonly what: 'uid' | 'gid'; readonly wanted: string }
+  /** Of the path, or of the process. */
+  | { readonly kind: 'owner'; readonly what: 'uid' | 'euid' | 'gid'; readonly wanted: string }
   | { readonly kind: 'content'; readonly pattern: string; readonly negated: boolean }
   | { readonly kind: 'unsupported'; readonly text: string };
 

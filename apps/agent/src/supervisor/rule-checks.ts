@@ -1,12 +1,20 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { readdir, readFile, stat, statfs } from 'node:fs/promises';
+import { readdir, readFile, realpath, stat, statfs } from 'node:fs/promises';
 import { cpus, loadavg } from 'node:os';
 import { pipeline } from 'node:stream/promises';
+import { deviceNumber } from '../disks/block-device.ts';
+import { MountTable, type MountEntry } from '../platform/mount-table.ts';
 import { which } from '../platform/which.ts';
 import { cpuTimes } from '../vitals/vitals.ts';
-import { connectionWorks, socketWorks } from './connection-check.ts';
-import { compare, type ControlResource, type ControlService, type ControlTest } from './control-language.ts';
+import { connectionProblem } from './connection-check.ts';
+import {
+  compare,
+  type ChangeableFact,
+  type ControlResource,
+  type ControlService,
+  type ControlTest,
+} from './control-language.ts';
 import { processTree, totalMemoryKb, uptimeSecs, type ProcessFacts } from './process-table.ts';
 import { runProgram } from './run-program.ts';
 
@@ -23,10 +31,14 @@ export interface Observation {
 /** What a rule remembers from one look to the next. */
 export interface RuleMemory {
   value?: string;
+  /** What was found, when the condition alone does not say it. */
+  finding?: string | undefined;
 }
 
-/** Files above this are not searched or summed at each cycle. */
+/** Files above this are not summed at each cycle. */
 const maxContentBytes = 64 * 1024 * 1024;
+/** Of a file that is searched for new lines, in one cycle. */
+const maxNewBytes = 1024 * 1024;
 
 /** True when the condition of a rule holds, which is what its reaction is for. */
 export async function conditionHolds(
@@ -46,11 +58,10 @@ export async function conditionHolds(
       return test.negated ? !present : present;
     }
     case 'connection':
-      return !(await tried(test.tries, () => connectionWorks(test)));
-    case 'unix-socket':
-      return !(await tried(test.tries, () => socketWorks({ path: test.path }, test.timeoutMs)));
+      memory.finding = await tried(test.tries, () => connectionProblem(test));
+      return memory.finding !== undefined;
     case 'ping':
-      return !(await pings(service.target, test.count, test.timeoutMs));
+      return !(await pings(service.target, test));
     case 'resource': {
       const value = await measure(service, test.resource, test.unit, seen, memory);
       return value !== undefined && compare(value, test.comparison, test.value);
@@ -59,16 +70,26 @@ export async function conditionHolds(
       return seen.exitCode !== undefined && compare(seen.exitCode, test.comparison, test.value);
     case 'changed':
       return changed(await fingerprint(service, test.what, seen), memory);
+    case 'checksum': {
+      const sum = await checksumOf(service.target, test.algorithm);
+      if (sum === undefined) return false;
+      memory.value ??= sum;
+      memory.finding = sum;
+      return sum !== (test.wanted ?? memory.value);
+    }
     case 'permission':
-      return statOf(service.target, ({ mode }) => (mode & 0o7777) !== test.mode);
+      return statOf(service.target, ({ mode }) => {
+        memory.finding = octal(mode);
+        return (mode & 0o7777) !== test.mode;
+      });
     case 'owner': {
-      const id = await numericId(test.what, test.wanted);
-      return statOf(service.target, (found) => found[test.what] !== id);
+      const wanted = await numericId(test.what, test.wanted);
+      const found = await ownerOf(service, test.what, seen.facts);
+      memory.finding = found === undefined ? undefined : String(found);
+      return found !== undefined && found !== wanted;
     }
-    case 'content': {
-      const text = await contentOf(service.target);
-      return text !== undefined && new RegExp(test.pattern, 'm').test(text) !== test.negated;
-    }
+    case 'content':
+      return matchesNewLines(service.target, test, memory);
   }
 }
 
@@ -84,7 +105,6 @@ export function eventOf(test: ControlTest): string {
     case 'restarts':
       return 'timeout';
     case 'connection':
-    case 'unix-socket':
       return 'connection failed';
     case 'ping':
       return 'icmp failed';
@@ -93,11 +113,13 @@ export function eventOf(test: ControlTest): string {
     case 'status':
       return 'status failed';
     case 'changed':
-      return `${test.what} changed`;
+      return test.what === 'fsflags' ? 'filesystem flags changed' : `${test.what} changed`;
     case 'permission':
       return 'permission failed';
     case 'owner':
-      return `${test.what} failed`;
+      return test.what === 'gid' ? 'gid failed' : 'uid failed';
+    case 'checksum':
+      return 'checksum failed';
     case 'content':
       return 'content failed';
     case 'unsupported':
@@ -105,14 +127,16 @@ export function eventOf(test: ControlTest): string {
   }
 }
 
-export function describeTest(test: ControlTest): string {
+export function describeTest(test: ControlTest, { finding }: RuleMemory): string {
+  return finding === undefined ? conditionText(test) : `${conditionText(test)}: ${finding}`;
+}
+
+function conditionText(test: ControlTest): string {
   switch (test.kind) {
     case 'resource':
       return `${test.resource} ${test.comparison} ${test.value}${test.unit === 'percent' ? '%' : test.unit === 'bytes' ? ' B' : ''}`;
     case 'connection':
-      return `failed ${test.protocol} at ${test.host}:${test.port}`;
-    case 'unix-socket':
-      return `failed at ${test.path}`;
+      return `failed ${test.http ? 'http' : test.transport} at ${'path' in test.to ? test.to.path : `${test.to.host}:${test.to.port}`}`;
     case 'ping':
       return 'no answer to ping';
     case 'restarts':
@@ -125,6 +149,8 @@ export function describeTest(test: ControlTest): string {
       return `permission is not ${test.mode.toString(8)}`;
     case 'owner':
       return `${test.what} is not ${test.wanted}`;
+    case 'checksum':
+      return `checksum is not ${test.wanted ?? 'what it was'}`;
     case 'content':
       return `content ${test.negated ? 'does not match' : 'matches'} ${test.pattern}`;
     case 'exists':
@@ -201,19 +227,33 @@ export function matchesCron(cron: string, at: Date): boolean {
   });
 }
 
-async function tried(tries: number, run: () => Promise<boolean>): Promise<boolean> {
-  for (let attempt = 0; attempt < tries; attempt += 1) if (await run()) return true;
-  return false;
+/** Undefined as soon as there is no problem, else the last one. */
+async function tried(tries: number, run: () => Promise<string | undefined>): Promise<string | undefined> {
+  let problem: string | undefined;
+  for (let attempt = 0; attempt < tries; attempt += 1) {
+    problem = await run();
+    if (problem === undefined) return undefined;
+  }
+  return problem;
 }
 
-/** True also on a machine without `ping`: what cannot be known is no failure. */
-async function pings(host: string, count: number, timeoutMs: number): Promise<boolean> {
-  const program = await which('ping');
-  if (program === undefined) return true;
-  const each = Math.max(1, Math.ceil(timeoutMs / 1_000));
+/** On a machine without the program the control file is refused. */
+export const pingProgram = 'ping';
+
+async function pings(
+  host: string,
+  { count, timeoutMs, bytes, family }: ControlTest & { readonly kind: 'ping' },
+): Promise<boolean> {
+  const program = await which(pingProgram);
+  if (program === undefined) return false;
+  const options = [
+    ...['-n', '-q', '-c', '1', '-W', String(Math.max(1, Math.ceil(timeoutMs / 1_000)))],
+    ...(bytes === undefined ? [] : ['-s', String(bytes)]),
+    ...(family === undefined ? [] : [`-${family}`]),
+  ];
   for (let attempt = 0; attempt < count; attempt += 1) {
     const { failure } = await runProgram({
-      argv: [program, '-n', '-q', '-c', '1', '-W', String(each), '--', host],
+      argv: [program, ...options, '--', host],
       timeoutMs: timeoutMs + 2_000,
     });
     if (failure === undefined) return true;
@@ -229,10 +269,11 @@ function changed(now: string | undefined, memory: RuleMemory): boolean {
 }
 
 async function fingerprint(
-  { target }: ControlService,
-  what: (ControlTest & { kind: 'changed' })['what'],
+  service: ControlService,
+  what: ChangeableFact,
   { facts, exitCode }: Observation,
 ): Promise<string | undefined> {
+  const { target } = service;
   switch (what) {
     case 'pid':
       return facts && String(facts.pid);
@@ -244,14 +285,47 @@ async function fingerprint(
       return statOf(target, ({ mtimeMs }) => String(mtimeMs), undefined);
     case 'size':
       return statOf(target, ({ size }) => String(size), undefined);
-    case 'checksum': {
-      const size = await statOf(target, (found) => (found.isFile() ? found.size : undefined), undefined);
-      if (size === undefined || size > maxContentBytes) return undefined;
-      const hash = createHash('sha256');
-      await pipeline(createReadStream(target), hash);
-      return hash.digest('hex');
+    case 'checksum':
+      return checksumOf(target, 'sha1');
+    case 'permission':
+      return statOf(target, ({ mode }) => octal(mode), undefined);
+    case 'uid':
+    case 'gid': {
+      const id = await ownerOf(service, what, facts);
+      return id === undefined ? undefined : String(id);
     }
+    case 'fsflags':
+      return (await mountOf(target))?.options.join();
   }
+}
+
+async function checksumOf(path: string, algorithm: 'md5' | 'sha1'): Promise<string | undefined> {
+  const size = await statOf(path, (found) => (found.isFile() ? found.size : undefined), undefined);
+  if (size === undefined || size > maxContentBytes) return undefined;
+  const hash = createHash(algorithm);
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}
+
+function octal(mode: number): string {
+  return (mode & 0o7777).toString(8).padStart(4, '0');
+}
+
+/** Of a process, its real or effective ids, else those of the path. */
+async function ownerOf(
+  service: ControlService,
+  what: 'uid' | 'euid' | 'gid',
+  facts: ProcessFacts | undefined,
+): Promise<number | undefined> {
+  if (service.kind !== 'process') {
+    return statOf(service.target, (found) => (what === 'gid' ? found.gid : found.uid), undefined);
+  }
+  if (!facts) return undefined;
+  const status = await readFile(`/proc/${facts.pid}/status`, 'utf8').catch(() => '');
+  const [, real, effective] =
+    new RegExp(`^${what === 'gid' ? 'Gid' : 'Uid'}:\\s+(\\d+)\\s+(\\d+)`, 'm').exec(status) ?? [];
+  const id = what === 'euid' ? effective : real;
+  return id === undefined ? undefined : Number(id);
 }
 
 async function statOf<T>(
@@ -259,6 +333,7 @@ async function statOf<T>(
   read: (
     found: Awaited<ReturnType<typeof stat>> & {
       mtimeMs: number;
+      rdev: number;
       mode: number;
       size: number;
       uid: number;
@@ -270,18 +345,64 @@ async function statOf<T>(
   return stat(path).then(read, () => otherwise as T);
 }
 
-async function numericId(what: 'uid' | 'gid', wanted: string): Promise<number> {
+async function numericId(what: 'uid' | 'euid' | 'gid', wanted: string): Promise<number> {
   if (/^\d+$/.test(wanted)) return Number(wanted);
-  const table = await readFile(what === 'uid' ? '/etc/passwd' : '/etc/group', 'utf8');
+  const table = await readFile(what === 'gid' ? '/etc/group' : '/etc/passwd', 'utf8');
   const line = table.split('\n').find((entry) => entry.startsWith(`${wanted}:`));
   return line === undefined ? -1 : Number(line.split(':')[2]);
 }
 
-async function contentOf(path: string): Promise<string | undefined> {
-  const size = await statOf(path, (found) => found.size, undefined);
-  return size === undefined || size > maxContentBytes
-    ? undefined
-    : readFile(path, 'utf8').catch(() => undefined);
+/**
+ * As monit: only lines that came since the last look, from the end of the file at the first one; from the start when
+ * another file has its name or it was cut.
+ */
+async function matchesNewLines(
+  path: string,
+  { pattern, negated }: { readonly pattern: string; readonly negated: boolean },
+  memory: RuleMemory,
+): Promise<boolean> {
+  const found = await statOf(path, ({ ino, size }) => ({ ino, size }), undefined);
+  if (!found) return false;
+  const [ino, position] = (memory.value ?? `${found.ino} ${found.size}`).split(' ').map(Number);
+  const from = ino === found.ino && position !== undefined && position <= found.size ? position : 0;
+  const text = await readFrom(path, from);
+  // A line that does not end is taken in pieces.
+  const end = text.lastIndexOf(0x0a) + 1 || (text.length === maxNewBytes ? maxNewBytes : 0);
+  memory.value = `${found.ino} ${from + end}`;
+  const expression = new RegExp(pattern);
+  const line = text
+    .toString('utf8', 0, end)
+    .replace(/\n$/, '')
+    .split('\n')
+    .find((each) => end > 0 && expression.test(each) !== negated);
+  memory.finding = line === undefined ? undefined : line.slice(0, 200);
+  return line !== undefined;
+}
+
+async function readFrom(path: string, start: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  const stream = createReadStream(path, { start, end: start + maxNewBytes - 1 });
+  for await (const chunk of stream as AsyncIterable<Buffer>) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+/** Where a device is mounted, or what a path lies on; undefined for a device that is mounted nowhere. */
+export async function mountOf(path: string): Promise<MountEntry | undefined> {
+  const real = await realpath(path).catch(() => undefined);
+  if (real === undefined) return undefined;
+  const table = await MountTable.read();
+  const device = await statOf(
+    real,
+    (found) => (found.isBlockDevice() ? deviceNumber(found.rdev) : undefined),
+    undefined,
+  );
+  if (device !== undefined) return table.of(device)[0];
+  const isBelow = (mountPoint: string) =>
+    real === mountPoint || real.startsWith(mountPoint === '/' ? '/' : `${mountPoint}/`);
+  const nearest = Math.max(
+    ...table.entries.map(({ mountPoint }) => (isBelow(mountPoint) ? mountPoint.length : 0)),
+  );
+  return table.entries.findLast(({ mountPoint }) => isBelow(mountPoint) && mountPoint.length === nearest);
 }
 
 async function pathExists(path: string): Promise<boolean> {
@@ -331,7 +452,8 @@ async function diskUse(
   resource: 'space' | 'space-free' | 'inode' | 'inode-free',
   unit: string,
 ): Promise<number | undefined> {
-  const info = await statfs(path).catch(() => undefined);
+  const mount = await mountOf(path);
+  const info = mount && (await statfs(mount.mountPoint).catch(() => undefined));
   if (!info) return undefined;
   const isSpace = resource.startsWith('space');
   const [total, free] = isSpace ? [info.blocks, info.bavail] : [info.files, info.ffree];
