@@ -41,10 +41,15 @@ async function agentWith(certificate: CertificateValue): Promise<number> {
 
 async function troubleWith(
   port: number,
-  options: { readonly password?: string; readonly trusted?: string; readonly serverName?: string } = {},
+  options: {
+    readonly host?: string;
+    readonly password?: string;
+    readonly trusted?: string;
+    readonly serverName?: string;
+  } = {},
 ): Promise<AgentTrouble | 'none'> {
   const session = await connectAgent({
-    mbus: `https://mbus:${options.password ?? 'right'}@127.0.0.1:${port}`,
+    mbus: `https://mbus:${options.password ?? 'right'}@${options.host ?? '127.0.0.1'}:${port}`,
     ca: options.trusted ?? ca.certificate,
     directorUuid: 'deployer',
     ...(options.serverName === undefined ? {} : { serverName: options.serverName }),
@@ -58,6 +63,34 @@ async function troubleWith(
     await session.close();
   }
 }
+
+describe('questions to an agent', () => {
+  it('travel over connections that are kept', async () => {
+    let connections = 0;
+    const certificate = await makeServerCertificate(ca, '127.0.0.1', now);
+    const server = createServer(
+      { cert: certificate.certificate, key: certificate.private_key },
+      (request, response) => {
+        request.resume();
+        response.end('{"value":"pong"}');
+      },
+    ).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    server.on('secureConnection', () => (connections += 1));
+    cleanups.push(() => server.close());
+    const session = await connectAgent({
+      mbus: `https://mbus:right@127.0.0.1:${(server.address() as AddressInfo).port}`,
+      ca: ca.certificate,
+      directorUuid: 'deployer',
+    });
+
+    for (let question = 0; question < 10; question += 1) await session.ping(AbortSignal.timeout(5_000));
+    await session.close();
+
+    // A question that comes before the end of the last answer takes a second one.
+    expect(connections).toBeLessThanOrEqual(2);
+  });
+});
 
 describe('why an agent does not answer', () => {
   it('is nothing when all is well', async () => {
@@ -104,6 +137,14 @@ describe('why an agent does not answer', () => {
 
     expect(trouble).toMatchObject({ kind: 'credentials', hopeless: true });
     expect(JSON.stringify(trouble)).not.toContain('wrong-password');
+  });
+
+  it('is an address without a route: the network may still come', async () => {
+    expect(await troubleWith(6868, { host: '255.255.255.255' })).toMatchObject({
+      kind: 'no-route',
+      hopeless: false,
+      text: expect.stringContaining('There is no route to the agent') as string,
+    });
   });
 
   it('is a port that nobody listens on: the agent may still come', async () => {

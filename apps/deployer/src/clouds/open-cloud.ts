@@ -15,7 +15,7 @@ const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
 
 export const checkCloud: DeployerDependencies['checkCloud'] = async (cloud) => {
   // A CPI release is opened, compiled and asked for its version before anything is touched.
-  if (cloud.kind === 'release' || builtIn[cloud.plugin] !== undefined) return;
+  if (cloud.kind === 'release' || Object.hasOwn(builtIn, cloud.plugin)) return;
   throw new UnknownProvider(`Could not find Provider Plugin: ${cloud.plugin}`, {
     details: { plugin: cloud.plugin },
     advice: `There are: ${Object.keys(builtIn).join(', ')}.`,

@@ -1,3 +1,4 @@
+import { limitedAgent } from '../access/limited-agent.ts';
 import { openRecordedAgent, reachAgent } from '../access/reach-agent.ts';
 import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
@@ -86,7 +87,8 @@ async function withAgent(
   const environment = await Environment.open(request.paths, command, request.context);
   try {
     const { current } = environment.store;
-    const agent = await openRecordedAgent(current, request.dependencies.connectAgent);
+    const { connectAgent, limits } = request.dependencies;
+    const agent = limitedAgent(await openRecordedAgent(current, connectAgent), limits);
     try {
       await body({
         agent,
