@@ -1,10 +1,21 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { JsonObject } from '@microbosh/errors';
 import { Type } from 'typebox';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OpenstackClient } from './openstack-client.ts';
 import { openstackConfig } from './openstack-config.ts';
+
+interface Pair {
+  readonly key: string;
+  readonly cert: string;
+}
 
 type Answer = (request: IncomingMessage, response: ServerResponse, count: number) => void;
 
@@ -15,11 +26,14 @@ class Cloud {
   #server: Server;
   #client: OpenstackClient | undefined;
 
-  private constructor(answer: Answer, expiresInMs: number) {
-    this.#server = createServer((request, response) => {
+  readonly #scheme: 'http' | 'https';
+
+  private constructor(answer: Answer, expiresInMs: number, pair: Pair | undefined) {
+    this.#scheme = pair === undefined ? 'http' : 'https';
+    const serve = (request: IncomingMessage, response: ServerResponse) => {
       if (request.url === '/v3/auth/tokens') {
         this.logins.push(request.url);
-        const url = `http://127.0.0.1:${this.port}/compute`;
+        const url = `${this.#scheme}://127.0.0.1:${this.port}/compute`;
         response.writeHead(201, { 'x-subject-token': `token-${this.logins.length}` });
         response.end(
           JSON.stringify({
@@ -33,11 +47,12 @@ class Cloud {
       }
       this.seen.push(`${request.method} ${request.url} ${String(request.headers['x-auth-token'])}`);
       answer(request, response, this.seen.length);
-    });
+    };
+    this.#server = pair === undefined ? createServer(serve) : createTlsServer(pair, serve);
   }
 
-  static async start(answer: Answer, expiresInMs = 3_600_000): Promise<Cloud> {
-    const cloud = new Cloud(answer, expiresInMs);
+  static async start(answer: Answer, expiresInMs = 3_600_000, pair?: Pair): Promise<Cloud> {
+    const cloud = new Cloud(answer, expiresInMs, pair);
     await new Promise<void>((resolve) => cloud.#server.listen(0, '127.0.0.1', resolve));
     return cloud;
   }
@@ -46,9 +61,9 @@ class Cloud {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  client(more: Record<string, string> = {}): OpenstackClient {
+  client(more: JsonObject = {}): OpenstackClient {
     const openstack = {
-      auth_url: `http://127.0.0.1:${this.port}/v3`,
+      auth_url: `${this.#scheme}://127.0.0.1:${this.port}/v3`,
       username: 'u',
       api_key: 'secret-key',
       project: 'p',
@@ -180,3 +195,67 @@ describe('OpenstackClient', () => {
     expect(JSON.stringify(error) + String(error)).not.toContain('secret-key');
   });
 });
+
+describe('OpenstackClient over TLS', () => {
+  const pair = selfSigned('127.0.0.1');
+
+  it('trusts the CA of connection_options, for Keystone and for the services of its catalog', async () => {
+    cloud = await Cloud.start((_, response) => response.end('{}'), undefined, pair);
+
+    await cloud
+      .client({ connection_options: { ca_cert: pair.cert } })
+      .call('compute', 'GET', '/servers', any);
+
+    expect(cloud.seen).toEqual(['GET /compute/servers token-1']);
+  });
+
+  it.each([
+    { name: 'no CA', options: {}, says: /self-signed certificate/ },
+    { name: 'another CA', options: { ca_cert: selfSigned('127.0.0.1').cert }, says: /certificate/ },
+  ])('says nothing to a cloud that it cannot verify: $name', async ({ options, says }) => {
+    cloud = await Cloud.start((_, response) => response.end('{}'), undefined, pair);
+
+    await expect(
+      cloud.client({ connection_options: options }).call('compute', 'GET', '/servers', any),
+    ).rejects.toThrow(says);
+    expect(cloud.logins).toEqual([]);
+  });
+
+  it('says nothing to a cloud of another name', async () => {
+    const other = selfSigned('127.0.0.9');
+    cloud = await Cloud.start((_, response) => response.end('{}'), undefined, other);
+
+    await expect(
+      cloud.client({ connection_options: { ca_cert: other.cert } }).call('compute', 'GET', '/servers', any),
+    ).rejects.toThrow(/does not match certificate's altnames/);
+    expect(cloud.logins).toEqual([]);
+  });
+
+  it('does not look at the certificate when ssl_verify_peer is off', async () => {
+    cloud = await Cloud.start((_, response) => response.end('{}'), undefined, pair);
+
+    await cloud
+      .client({ connection_options: { ssl_verify_peer: false } })
+      .call('compute', 'GET', '/servers', any);
+
+    expect(cloud.logins).toHaveLength(1);
+  });
+});
+
+function selfSigned(address: string): Pair {
+  const directory = mkdtempSync(join(tmpdir(), 'openstack-tls-'));
+  try {
+    const [key, cert] = [join(directory, 'key'), join(directory, 'cert')];
+    execFileSync(
+      'openssl',
+      [
+        ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=openstack'],
+        ...['-addext', `subjectAltName=IP:${address}`, '-keyout', key, '-out', cert],
+      ],
+      { stdio: 'ignore' },
+    );
+    return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}

@@ -328,10 +328,10 @@ export class OpenstackClient {
           (error instanceof OpenstackAnswer && (error.status >= 500 || error.status === 429));
         if (!again || attempt >= 5) {
           throw error instanceof OpenstackSilent
-            ? new CloudError(`Unable to connect to the OpenStack Keystone API ${this.#config.identityUrl}`, {
-                okToRetry: true,
-                cause: error,
-              })
+            ? new CloudError(
+                `Unable to connect to the OpenStack Keystone API ${this.#config.identityUrl}: ${messageOf(error)}`,
+                { okToRetry: true, cause: error },
+              )
             : error;
         }
         await sleep(Math.min(1000, this.pauseMs), undefined, signal ? { signal } : {});
