@@ -1,9 +1,12 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer as createTlsServer } from 'node:https';
+import { connect } from 'node:net';
+import type { AddressInfo, Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createRelease } from './create-release.ts';
 import { DigestMismatch, ReleaseSourceInvalid } from './errors.ts';
@@ -116,7 +119,76 @@ describe('a vendored package', () => {
       server.close();
     }
   });
+
+  it.each([
+    ['gcs', '{bucket_name: b, folder_name: f}', 'storage.googleapis.com', '/b/f/some-id'],
+    ['s3', '{bucket_name: b, region: eu-west-1}', 's3.eu-west-1.amazonaws.com', '/b/some-id'],
+  ])('is fetched from %s with %s', async (provider, options, host, path) => {
+    vendor('sha256');
+    write('src/config/final.yml', `name: demo\nblobstore: {provider: ${provider}, options: ${options}}\n`);
+
+    const { asked, packages } = await createBehindProxy(host);
+
+    expect(asked).toEqual([`CONNECT ${host}:443`, `GET ${path}`]);
+    expect(packages).toContain('lib');
+  });
 });
+
+/** Creates the release in a process that reaches no host but one, over TLS and a proxy: that one is a server of ours. */
+async function createBehindProxy(host: string): Promise<{ asked: string[]; packages: string[] }> {
+  const asked: string[] = [];
+  const listen = async (server: Server) => {
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return (server.address() as AddressInfo).port;
+  };
+  const files = ['-keyout', join(work, 'key.pem'), '-out', join(work, 'cert.pem')];
+  const names = ['-subj', `/CN=${host}`, '-addext', `subjectAltName=DNS:${host}`];
+  execFileSync(
+    'openssl',
+    ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', ...files, ...names],
+    {
+      stdio: 'pipe',
+    },
+  );
+  const tls = { key: readFileSync(join(work, 'key.pem')), cert: readFileSync(join(work, 'cert.pem')) };
+  const blobs = createTlsServer(tls, (request, response) => {
+    asked.push(`${request.method} ${request.url}`);
+    response.end(readFileSync(join(work, 'blobs/some-id')));
+  });
+  const port = await listen(blobs);
+  const proxy = createServer().on('connect', (request, client) => {
+    asked.push(`CONNECT ${request.url}`);
+    const upstream = connect(port, '127.0.0.1', () => {
+      client.write('HTTP/1.1 200 OK\r\n\r\n');
+      upstream.pipe(client).pipe(upstream);
+    });
+    upstream.on('error', () => client.destroy());
+    client.on('error', () => upstream.destroy());
+  });
+  const env = {
+    PATH: process.env['PATH'] ?? '',
+    HOME: work,
+    SSL_CERT_FILE: join(work, 'cert.pem'),
+    HTTPS_PROXY: `http://127.0.0.1:${await listen(proxy)}`,
+  };
+  const script = `
+    const { createRelease } = await import(${JSON.stringify(join(import.meta.dirname, 'create-release.ts'))});
+    const { packages } = await createRelease(${JSON.stringify(join(work, 'src'))}, ${JSON.stringify(join(work, 'demo.tgz'))});
+    console.log(JSON.stringify(packages.map(({ name }) => name)));`;
+  try {
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--input-type=module-typescript', '-e', script],
+      { env, timeout: 60_000 },
+    );
+    return { asked, packages: JSON.parse(stdout) as string[] };
+  } finally {
+    for (const server of [blobs, proxy]) {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+}
 
 describe('createRelease', () => {
   it('makes a release that opens again, with the files that the specs name', async () => {
