@@ -4,10 +4,12 @@ import type {
   JobManifest,
   JobRef,
   LocateProperty,
+  MicroModel,
   PropertyMap,
   PropertyOrigin,
   ReleaseCloud,
 } from '@microbosh/spec';
+import { microIaasKey, microOverrides } from '@microbosh/spec';
 import { resolveLinks } from './resolve-links.ts';
 
 /** Properties of one place in the manifest. */
@@ -17,6 +19,8 @@ export interface PropertyLayer {
   readonly properties: JsonObject;
   /** Whether this layer counts for the job (a job with own properties ignores the others). */
   readonly isVisible: boolean;
+  /** Whether a property can be set here; absent: any can. */
+  readonly takes?: (name: string) => boolean;
   /** Where a property is, or would be, in the manifest. */
   readonly locate?: (keys: readonly string[]) => PropertyOrigin;
 }
@@ -26,8 +30,8 @@ export interface TemplateContext {
   readonly job: string;
   /** What the interpreter gets; keys as create-env gives them. */
   readonly document: JsonObject;
-  /** Declared property → default, null without one. */
-  readonly defaults: JsonObject;
+  /** Declared property → default, null without one. Absent: every property is visible, whatever the job declares. */
+  readonly defaults?: JsonObject;
   /** Highest precedence first. */
   readonly layers: readonly PropertyLayer[];
   /** Values that reach the job through links. */
@@ -103,10 +107,9 @@ export function evaluationContexts(
 /** The context of a CPI job that is rendered on this machine: only `cloud_provider.properties` count. */
 export function cpiEvaluationContext(
   deployment: string,
-  cloud: Pick<ReleaseCloud, 'properties'>,
+  cloud: Pick<ReleaseCloud, 'properties' | 'locate'>,
   manifest: JobManifest,
   instance: Pick<InstanceIdentity, 'id'>,
-  locate?: LocateProperty,
 ): TemplateContext {
   return buildContext({
     deployment,
@@ -120,28 +123,79 @@ export function cpiEvaluationContext(
         path: 'cloud_provider.properties',
         properties: cloud.properties,
         isVisible: true,
-        ...located(locate, 'cloud'),
+        ...located(cloud.locate, 'cloud'),
       },
     ],
   });
+}
+
+/** What `micro_bosh.yml` says of the properties in the apply spec. */
+export interface MicroOrigin {
+  readonly micro: MicroModel;
+  readonly locate?: LocateProperty;
 }
 
 /**
  * The context of a micro deployment: the apply spec itself; every property is visible, the job's declarations do not
  * count (micro-deployer reference, section 8.5).
  */
-export function applySpecEvaluationContext(job: string, applySpec: JsonObject): TemplateContext {
+export function applySpecEvaluationContext(
+  job: string,
+  applySpec: JsonObject,
+  origin?: MicroOrigin,
+): TemplateContext {
   const properties = applySpec['properties'];
-  const given = isMap(properties) ? properties : {};
   return {
     job,
     document: applySpec,
-    defaults: Object.fromEntries(Object.keys(given).map((name) => [name, null])),
-    layers: [{ path: 'the apply spec', properties: given, isVisible: true }],
+    layers: [
+      ...(origin === undefined ? [] : microLayers(origin)),
+      { path: 'the apply spec', properties: isMap(properties) ? properties : {}, isVisible: true },
+    ],
     linkValues: [],
     unresolvedLinks: [],
   };
 }
+
+function microLayers({ micro, locate }: MicroOrigin): PropertyLayer[] {
+  const { agent, properties } = micro.applySpec;
+  const overrides = microOverrides(micro.plugin);
+  const iaasKey = microIaasKey(micro.plugin);
+  const layers: PropertyLayer[] = [
+    {
+      path: 'apply_spec',
+      properties: { agent },
+      isVisible: true,
+      takes: (name) => /^agent\.(?:nats|blobstore)(?:\.|$)/.test(name),
+      ...(locate === undefined
+        ? {}
+        : { locate: ([, ...keys]) => agentOrigin(locate('apply_spec.agent', keys)) }),
+    },
+    {
+      path: 'apply_spec.properties',
+      properties,
+      isVisible: true,
+      takes: (name) => overrides.includes(name.split('.')[0] ?? ''),
+      ...located(locate, 'apply_spec.properties'),
+    },
+  ];
+  if (iaasKey !== undefined && Object.hasOwn(micro.cloudProperties, iaasKey)) {
+    layers.push({
+      path: 'cloud.properties',
+      properties: micro.cloudProperties,
+      isVisible: true,
+      takes: (name) => name.split('.')[0] === iaasKey,
+      ...located(locate, 'cloud'),
+    });
+  }
+  return layers;
+}
+
+/** Counts the key `agent` too. */
+const agentOrigin = ({ position, found }: PropertyOrigin): PropertyOrigin => ({
+  position,
+  found: found === 0 ? 0 : found + 1,
+});
 
 function located(
   locate: LocateProperty | undefined,

@@ -1,7 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '@microbosh/errors';
 import { parseYaml, propertyLocator } from '@microbosh/spec';
-import { evaluationContexts, type TemplateContext } from './evaluation-context.ts';
+import {
+  applySpecEvaluationContext,
+  cpiEvaluationContext,
+  evaluationContexts,
+  type TemplateContext,
+} from './evaluation-context.ts';
 import { explainProperty } from './explain-property.ts';
 
 function context(
@@ -109,5 +114,71 @@ describe('explainProperty with the manifest at hand', () => {
     ],
   ])('names %s', (_name, layers, manifest, expected) => {
     expect(explainProperty(context(layers, manifest), 'db.port')).toBe(expected);
+  });
+});
+
+describe('explainProperty for a CPI job', () => {
+  it('names the place in cloud_provider', () => {
+    const locate = propertyLocator(
+      parseYaml('name: m\ncloud_provider:\n  properties:\n    db: {user: x}\n', { file: 'm.yml' }),
+    );
+    const properties = { 'db.port': {}, 'db.user': {} };
+    const manifest = { name: 'cpi', templates: {}, packages: [], properties, consumes: [], provides: [] };
+    const cpi = cpiEvaluationContext('m', { properties: { db: { user: 'x' } }, locate }, manifest, {
+      id: 'i',
+    });
+
+    expect(explainProperty(cpi, 'db.port')).toBe(
+      "Nothing sets 'db.port' and job 'cpi' has no default for it: set it in cloud_provider.properties near 'db' (m.yml:4:5).",
+    );
+    expect(explainProperty(cpi, 'db.user')).toBe(
+      "'db.user' is set in cloud_provider.properties (m.yml:4:10) (a string).",
+    );
+  });
+});
+
+describe('explainProperty for a micro deployment', () => {
+  const text = `name: m
+cloud:
+  plugin: openstack
+  properties:
+    openstack: {username: u}
+apply_spec:
+  agent: {nats: {user: a}}
+  properties:
+    director: {port: 1}
+`;
+  const micro = {
+    plugin: 'openstack',
+    applySpec: { agent: { nats: { user: 'a' } }, properties: { director: { port: 1 } } },
+    cloudProperties: { openstack: { username: 'u' } },
+  };
+  const spec = {
+    properties: { agent: { nats: { user: 'a' } }, director: { port: 1 }, postgres: { user: 'x' } },
+  };
+  const context = applySpecEvaluationContext('director', spec, {
+    micro,
+    locate: propertyLocator(parseYaml(text, { file: 'micro_bosh.yml', dialect: 'psych' })),
+  });
+
+  it.each([
+    ['director.port', "'director.port' is set in apply_spec.properties (micro_bosh.yml:9:16) (a number)."],
+    [
+      'director.name',
+      "Nothing sets 'director.name': set it in apply_spec.properties near 'director' (micro_bosh.yml:9:5) or the apply spec.",
+    ],
+    ['agent.nats.user', "'agent.nats.user' is set in apply_spec (micro_bosh.yml:7:18) (a string)."],
+    [
+      'agent.nats.password',
+      "Nothing sets 'agent.nats.password': set it in apply_spec near 'agent.nats' (micro_bosh.yml:7:11) or the apply spec.",
+    ],
+    [
+      'openstack.api_key',
+      "Nothing sets 'openstack.api_key': set it in apply_spec.properties (micro_bosh.yml:8:3) or cloud.properties near 'openstack' (micro_bosh.yml:5:5) or the apply spec.",
+    ],
+    ['postgres.user', "'postgres.user' is set in the apply spec (a string)."],
+    ['postgres.password', "Nothing sets 'postgres.password': set it in the apply spec."],
+  ])('of %s', (name, wanted) => {
+    expect(explainProperty(context, name)).toBe(wanted);
   });
 });

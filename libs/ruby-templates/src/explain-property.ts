@@ -4,15 +4,16 @@ import type { PropertyLayer, TemplateContext } from './evaluation-context.ts';
 
 /** One sentence: where the manifest sets a property that a template looked up, or why the template cannot see it. */
 export function explainProperty(context: TemplateContext, name: string): string {
-  const declared = Object.keys(context.defaults);
+  const declared = Object.keys(context.defaults ?? {});
   const covering = declared.find((candidate) => name === candidate || name.startsWith(`${candidate}.`));
-  if (covering === undefined && !declared.some((candidate) => candidate.startsWith(`${name}.`))) {
+  const seesAll = context.defaults === undefined;
+  if (!seesAll && covering === undefined && !declared.some((candidate) => candidate.startsWith(`${name}.`))) {
     const similar = closest(name, declared);
     const suggestion = similar === undefined ? '' : ` It declares '${similar}'.`;
     return `Job '${context.job}' does not declare the property '${name}' in its spec, so its templates cannot see it.${suggestion}`;
   }
 
-  const visible = context.layers.filter((layer) => layer.isVisible);
+  const visible = context.layers.filter((layer) => layer.isVisible && layer.takes?.(name) !== false);
   const places = visible.map((layer) => place(layer, name)).join(' or ');
   for (const layer of visible) {
     const found = find(layer.properties, name);
@@ -20,18 +21,16 @@ export function explainProperty(context: TemplateContext, name: string): string 
     if (found.kind === 'blocked')
       return `'${found.at}' in ${place(layer, found.at)} is ${kindOf(found.value)}, so there is no '${name}' in it.`;
   }
-  if (
-    covering !== undefined &&
-    context.defaults[covering] !== null &&
-    context.defaults[covering] !== undefined
-  )
+  const fallback = covering === undefined ? undefined : context.defaults?.[covering];
+  if (covering !== undefined && fallback !== null && fallback !== undefined)
     return `'${name}' is not set in the manifest; the job's default for '${covering}' counts.`;
   const hidden = context.layers.find(
     (layer) => !layer.isVisible && find(layer.properties, name).kind === 'value',
   );
   if (hidden !== undefined)
     return `'${name}' is set in ${place(hidden, name)}, but job '${context.job}' has properties of its own, and then only those count: set it in ${places}.`;
-  return `Nothing sets '${name}' and job '${context.job}' has no default for it: set it in ${places}.`;
+  const without = seesAll ? '' : ` and job '${context.job}' has no default for it`;
+  return `Nothing sets '${name}'${without}: set it in ${places}.`;
 }
 
 /** The layer, with the place in the manifest when that is known: of the property, or of the nearest thing above it. */

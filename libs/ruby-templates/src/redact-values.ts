@@ -14,7 +14,7 @@ interface NamedValue {
  * Defaults of the release are public and stay.
  */
 export function redactValues(text: string, context: TemplateContext): string {
-  const publicTexts = new Set(collectValues(context.defaults, '').map((value) => value.text));
+  const publicTexts = new Set(collectValues(context.defaults ?? {}, '').map((value) => value.text));
   const secrets = [...context.layers, ...context.linkValues]
     .flatMap((layer) => collectValues(layer.properties, ''))
     .filter(({ text: value }) => value.length >= shortestSecret && !publicTexts.has(value))

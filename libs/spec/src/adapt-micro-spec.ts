@@ -1,6 +1,25 @@
 import { isJsonObject, type Json, type JsonObject } from '@microbosh/errors';
 import type { MicroModel } from './deployment-model.ts';
 
+const iaasKeys: Readonly<Record<string, string>> = {
+  aws: 'aws',
+  openstack: 'openstack',
+  vcloud: 'vcd',
+  vsphere: 'vcenter',
+};
+
+/** The key of `properties` that tells a micro deployment about its IaaS; undefined for our own clouds. */
+export function microIaasKey(plugin: string): string | undefined {
+  return Object.hasOwn(iaasKeys, plugin) ? iaasKeys[plugin] : undefined;
+}
+
+/** Keys of `apply_spec.properties` that count. */
+export function microOverrides(plugin: string): readonly string[] {
+  const iaasKey = microIaasKey(plugin);
+  const services = ['blobstore', 'nats', 'registry', 'dns', 'director', 'redis', 'hm'];
+  return [...services, 'ntp', 'compiled_package_cache', ...(iaasKey === undefined ? [] : [iaasKey])];
+}
+
 const INTERNAL_IP = '127.0.0.1';
 
 /**

@@ -87,6 +87,8 @@ export interface ReleaseCloud extends CloudCommon {
   readonly templates: readonly { readonly name: string; readonly release: string }[];
   /** The releases that `templates` names. */
   readonly releases: readonly ReleaseRef[];
+  /** Where the manifest sets a property; for messages. */
+  readonly locate?: LocateProperty;
 }
 
 /** HTTP(S) check of the service, made from this machine after the jobs run. Our key `readiness`. */

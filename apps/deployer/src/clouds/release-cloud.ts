@@ -90,7 +90,7 @@ async function install(
         {
           deployment: current.own.deployment ?? '',
           installationId: current.installation_id,
-          cloud: { templates: cloud.templates, properties: propertiesOf(cloud, access) },
+          cloud: { ...cloud, properties: propertiesOf(cloud, access) },
           releases,
         },
         {

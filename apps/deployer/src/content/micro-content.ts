@@ -88,7 +88,9 @@ async function renderJobs(
     const path = join(options.workDir, `baked-job-${index}.tgz`);
     await agent.downloadBlob(job, path, signal);
     const { manifest, templates, monit } = await openJobArchive(job.name, await readFile(path));
-    const context = applySpecEvaluationContext(job.name, spec);
+    const { locate } = options.model;
+    const origin = { micro: options.micro, ...(locate === undefined ? {} : { locate }) };
+    const context = applySpecEvaluationContext(job.name, spec, origin);
     const add = (template: string, source: string, target: string) => {
       requests.push({ context, template, path: `${job.name}/${source}` });
       return targets.push(`${job.name}/${target}`) - 1;

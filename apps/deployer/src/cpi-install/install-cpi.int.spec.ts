@@ -6,6 +6,7 @@ import { openRelease, type OpenedRelease } from '@microbosh/artifacts';
 import { contractChecks, ProcessCpi, runChecks } from '@microbosh/cpi';
 import { NodeCommandRunner, SecretRegister } from '@microbosh/host';
 import { startRenderer, type TemplateRenderer } from '@microbosh/ruby-templates';
+import { parseYaml, propertyLocator } from '@microbosh/spec';
 import { buildMemoryCpiRelease } from '../testing/memory-cpi-release.ts';
 import { CpiJobAmbiguous, installCpi, type CpiInstallInput, type CpiInstallTools } from './install-cpi.ts';
 
@@ -104,6 +105,22 @@ describe('a CPI release in another language', () => {
     await (await installCpi(inputOf('broken'), tools('cache-2'))).cleanUp();
 
     expect(stages).toContain('Installing packages');
+  });
+
+  it('says where the manifest could set a property that a template misses', async () => {
+    const input = inputOf('unset');
+    const manifest = 'name: m\ncloud_provider:\n  properties:\n    memory: {other: x}\n';
+    const locate = propertyLocator(parseYaml(manifest, { file: 'm.yml' }));
+
+    await expect(
+      installCpi(
+        { ...input, cloud: { ...input.cloud, properties: { memory: { other: 'x' } }, locate } },
+        tools(),
+      ),
+    ).rejects.toMatchObject({
+      code: 'E_TEMPLATE_FAILED',
+      advice: expect.stringContaining("cloud_provider.properties near 'memory' (m.yml:4:5)") as string,
+    });
   });
 
   it('is refused when the manifest names no job with a CPI', async () => {

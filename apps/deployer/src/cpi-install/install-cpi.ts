@@ -27,7 +27,7 @@ export interface CpiInstallInput {
   readonly deployment: string;
   /** Stable id of this environment's installation (`installation_id` of the state). */
   readonly installationId: string;
-  readonly cloud: Pick<ReleaseCloud, 'properties' | 'templates'>;
+  readonly cloud: Pick<ReleaseCloud, 'properties' | 'templates' | 'locate'>;
   /** Releases by name, opened. */
   readonly releases: ReadonlyMap<string, OpenedRelease>;
 }

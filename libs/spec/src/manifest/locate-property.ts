@@ -1,8 +1,12 @@
 import { childOf, isNull, positionOf, type YamlNode } from '../yaml/yaml-node.ts';
 import type { Position } from '../yaml/source-file.ts';
 
-/** A map of properties in the manifest: of the deployment, of the group, of one job, of the CPI. */
-export type PropertyMap = 'global' | 'group' | 'cloud' | { readonly job: string };
+/**
+ * A map of properties in the manifest: of the deployment, of the group, of one job, of the CPI; what `micro_bosh.yml`
+ * says of the apply spec's properties.
+ */
+export type PropertyMap =
+  'global' | 'group' | 'cloud' | 'apply_spec.properties' | 'apply_spec.agent' | { readonly job: string };
 
 export interface PropertyOrigin {
   readonly position: Position;
@@ -16,7 +20,7 @@ export type LocateProperty = (map: PropertyMap, keys: readonly string[]) => Prop
 export function propertyLocator(root: YamlNode): LocateProperty {
   return (map, keys) => {
     const holder = holderOf(root, map);
-    const properties = entryOf(holder, 'properties');
+    const properties = entryOf(holder, map === 'apply_spec.agent' ? 'agent' : 'properties');
     if (properties === undefined) return { position: positionOf(holder), found: 0 };
     let { node, position } = properties;
     let found = 0;
@@ -32,7 +36,9 @@ export function propertyLocator(root: YamlNode): LocateProperty {
 
 function holderOf(root: YamlNode, map: PropertyMap): YamlNode {
   if (map === 'global') return root;
-  if (map === 'cloud') return childOf(root, 'cloud_provider') ?? root;
+  if (map === 'cloud') return childOf(root, 'cloud_provider') ?? childOf(root, 'cloud') ?? root;
+  if (map === 'apply_spec.agent' || map === 'apply_spec.properties')
+    return childOf(root, 'apply_spec') ?? root;
   const groups = childOf(root, 'instance_groups') ?? childOf(root, 'jobs');
   const group = (groups?.kind === 'sequence' ? groups.items[0] : undefined) ?? root;
   if (map === 'group') return group;

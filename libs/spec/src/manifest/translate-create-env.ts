@@ -20,7 +20,7 @@ import { createEnvManifestSchema } from './create-env-schema.ts';
 import { DocumentCursor } from './document-cursor.ts';
 import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { isArtifactUrl, isHttpUrl, resolvePath, resolveUrl, type PathContext } from './resolve-url.ts';
-import { propertyLocator } from './locate-property.ts';
+import { propertyLocator, type LocateProperty } from './locate-property.ts';
 import { readJobLinks } from './read-job-links.ts';
 import { readLimits } from './read-limits.ts';
 import { readPem } from './read-pem.ts';
@@ -64,7 +64,8 @@ export function translateCreateEnvManifest(
   const root = DocumentCursor.atRoot(manifest.root, problems);
   const releases = readReleases(root, options);
   const releaseNames = releases.map(({ name }) => name);
-  const cloud = readCloud(root.get('cloud_provider'), releases, options);
+  const locate = propertyLocator(manifest.root);
+  const cloud = readCloud(root.get('cloud_provider'), releases, locate, options);
   const name = root.get('name').text();
   if (name === '') root.get('name').fail('name must be provided');
   const networks = readNetworks(root.get('networks'));
@@ -91,7 +92,7 @@ export function translateCreateEnvManifest(
     readiness: readReadiness(root.get('readiness')),
     ...readOwnKeys(root),
     manifestSha: manifest.manifestSha,
-    locate: propertyLocator(manifest.root),
+    locate,
   };
   const fatal = options.strict === true ? problems : problems.filter(({ severity }) => severity === 'error');
   if (fatal.length > 0) throw new ManifestInvalid(`Validating manifest '${options.file}'`, fatal);
@@ -147,6 +148,7 @@ function readArtifact(cursor: DocumentCursor, prefix: string, options: Translate
 function readCloud(
   cloud: DocumentCursor,
   releases: readonly ReleaseRef[],
+  locate: LocateProperty,
   options: TranslateOptions,
 ): BuiltInCloud | ReleaseCloud {
   const mbus = cloud.get('mbus').text();
@@ -165,7 +167,7 @@ function readCloud(
       releases.map(({ name }) => name),
     );
     const named = releases.filter(({ name }) => templates.some(({ release }) => release === name));
-    return { kind: 'release', templates, releases: named, ...common };
+    return { kind: 'release', templates, releases: named, ...common, locate };
   }
   if (!builtInPlugins.some((known) => known === plugin)) {
     cloud

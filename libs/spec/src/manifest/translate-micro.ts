@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { isJsonObject, type Json, type JsonObject } from '@microbosh/errors';
+import { microOverrides } from '../adapt-micro-spec.ts';
 import type { ArtifactRef, DeploymentModel, MicroModel, SshTunnel } from '../deployment-model.ts';
 import type { NetworkSpec, NetworksSpec } from '../networks.ts';
 import { emitYaml } from '../yaml/emit-yaml.ts';
@@ -7,6 +8,7 @@ import { parseYaml } from '../yaml/parse-yaml.ts';
 import { childOf, isNull, type YamlNode } from '../yaml/yaml-node.ts';
 import { checkStructure } from './check-structure.ts';
 import { DocumentCursor } from './document-cursor.ts';
+import { propertyLocator } from './locate-property.ts';
 import { ManifestInvalid, type ManifestProblem } from './manifest-problem.ts';
 import { isMicroPlugin, microPlugins, withMicroDefaults, type MicroPlugin } from './micro-defaults.ts';
 import { microManifestSchema } from './micro-schema.ts';
@@ -100,6 +102,7 @@ export function translateMicroManifest(
     readiness: readReadiness(cursor.get('readiness')),
     ...(cursor.get('limits').present ? { limits: readLimits(cursor.get('limits')) } : {}),
     manifestSha: createHash('sha512').update(emitYaml(root)).digest('hex'),
+    locate: propertyLocator(root),
     micro,
   };
   if (options.stemcell === undefined && micro.imageId === undefined && options.stemcellOptional !== true) {
@@ -257,24 +260,7 @@ function withoutOwnRegistry(cloudProperties: JsonObject): JsonObject {
 
 /** The original ignores other keys silently. */
 function checkOverrides(properties: DocumentCursor, plugin: MicroPlugin): void {
-  const iaasKey: Partial<Record<MicroPlugin, string>> = {
-    aws: 'aws',
-    openstack: 'openstack',
-    vcloud: 'vcd',
-    vsphere: 'vcenter',
-  };
-  const honoured = [
-    'blobstore',
-    'nats',
-    'registry',
-    'dns',
-    'director',
-    'redis',
-    'hm',
-    'ntp',
-    'compiled_package_cache',
-  ];
-  const known = [...honoured, ...(iaasKey[plugin] === undefined ? [] : [iaasKey[plugin]])];
+  const known = microOverrides(plugin);
   for (const key of Object.keys(properties.map())) {
     if (known.includes(key)) continue;
     properties.get(key).warn(`apply_spec.properties.${key} is not used`, suggest(key, known));
