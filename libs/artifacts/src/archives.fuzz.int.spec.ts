@@ -8,14 +8,16 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { isOperationalError } from '@microbosh/errors';
 import { pack } from 'tar-stream';
+import { createRelease } from './create-release.ts';
 import { Digester } from './digester.ts';
 import { DigestMismatch } from './errors.ts';
 import { openRelease } from './open-release.ts';
@@ -57,7 +59,7 @@ async function caged(action: (directory: string) => Promise<unknown>): Promise<v
     if (!isOperationalError(error)) throw error;
   }
   expect(readdirSync(join(work, 'cage')).filter((name) => name !== 'target')).toEqual([]);
-  if (existsSync(target)) {
+  if (existsSync(target) && statSync(target).isDirectory()) {
     for (const path of readdirSync(target, { recursive: true, encoding: 'utf8' })) {
       const real = existsSync(join(target, path)) ? realpathSync(join(target, path)) : target;
       expect(real.startsWith(realpathSync(target))).toBe(true);
@@ -128,6 +130,75 @@ describe('archives made to do harm', () => {
         await caged((directory) => unpackTar(archiveBytes('harm.tar', Buffer.concat(chunks)), directory));
       }),
       { numRuns: 250 * effort },
+    );
+  });
+});
+
+describe('the sources of a release', () => {
+  const files = {
+    'config/final.yml': 'name: r\nblobstore: {provider: local, options: {blobstore_path: blobs}}\n',
+    'jobs/web/spec':
+      'name: web\ntemplates: {ctl.erb: bin/ctl}\npackages: [lib, old]\nproperties: {port: {default: 80}}\n',
+    'jobs/web/monit': 'check process web',
+    'jobs/web/templates/ctl.erb': '<%= p("port") %>',
+    'packages/lib/spec':
+      'name: lib\ndependencies: [old]\nfiles: ["lib/**/*"]\nexcluded_files: ["**/*.tmp"]\n',
+    'packages/lib/packaging': 'true',
+    'src/lib/a.c': 'int a;',
+    'packages/old/spec.lock': 'name: old\nfingerprint: f00\ndependencies: []\n',
+    'blobs/some-id': 'content',
+    '.final_builds/packages/old/index.yml': `builds:\n  f00: {version: f00, blobstore_id: some-id, sha1: ${createHash('sha1').update('content').digest('hex')}}\nformat-version: "2"\n`,
+  };
+  const documents = Object.keys(files).filter((name) => /spec|yml$/.test(name));
+  const piece = fc.constantFrom(
+    '\n',
+    '  ',
+    '- ',
+    ': ',
+    '{',
+    '}',
+    '[',
+    ']',
+    '"',
+    '*',
+    '**/',
+    '../',
+    '~',
+    '\0',
+    'é',
+    '!',
+  );
+
+  it('damaged in one document, make a release or an error for the operator, and leave nothing else', async () => {
+    const source = join(work, 'source');
+    for (const [name, content] of Object.entries(files)) {
+      mkdirSync(dirname(join(source, name)), { recursive: true });
+      writeFileSync(join(source, name), content);
+    }
+    await createRelease(source, join(work, 'cage/whole.tgz'));
+    rmSync(join(work, 'cage/whole.tgz'));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...documents),
+        fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.nat({ max: 12 }), piece), {
+          minLength: 1,
+          maxLength: 3,
+        }),
+        async (name, changes) => {
+          const original = files[name as keyof typeof files];
+          const damaged = changes.reduce((text, [at, removed, inserted]) => {
+            const start = Math.floor(at * text.length);
+            return text.slice(0, start) + inserted + text.slice(start + removed);
+          }, original);
+          writeFileSync(join(source, name), damaged);
+          try {
+            await caged((tarball) => createRelease(source, tarball));
+          } finally {
+            writeFileSync(join(source, name), original);
+          }
+        },
+      ),
+      { numRuns: 30 * effort },
     );
   });
 });

@@ -1,7 +1,8 @@
-import { isOperationalError } from '@microbosh/errors';
+import { isJsonObject, isOperationalError } from '@microbosh/errors';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { directorInput, filledDirectorStore } from '../test/support/director.ts';
+import { adaptMicroApplySpec } from './adapt-micro-spec.ts';
 import { parseJobManifest } from './artifacts/job-manifest.ts';
 import { parseReleaseManifest } from './artifacts/release-manifest.ts';
 import { parseStemcellManifest } from './artifacts/stemcell-manifest.ts';
@@ -12,9 +13,11 @@ import { parseMicroManifest, translateMicroManifest } from './manifest/translate
 import { applyOpsFile, parseOpsFile } from './ops/ops-file.ts';
 import { parseDeploymentState, serializeDeploymentState } from './state/deployment-state.ts';
 import { parseLegacyDeployments } from './state/legacy-deployments.ts';
+import { checkVariables } from './variables/check-variables.ts';
 import { VarsStore } from './variables/vars-store.ts';
 import { emitYaml } from './yaml/emit-yaml.ts';
 import { parseYaml } from './yaml/parse-yaml.ts';
+import { toJson } from './yaml/yaml-node.ts';
 
 /** Real documents with a few damages; `npm run fuzz` makes many more of them. */
 const effort = Number(process.env['FUZZ'] ?? 1);
@@ -134,6 +137,38 @@ apply_spec: {agent: {blobstore: {address: a}}, properties: {x: {y: 1}}}
 logging: {level: DEBUG}
 `;
 
+const definitions = `variables:
+- {name: ca, type: certificate, options: {is_ca: true, common_name: ca, organization: o}}
+- {name: leaf, type: certificate, options: {ca: ca, common_name: x, alternative_names: [10.0.0.6]}}
+- {name: word, type: password}
+- {name: who, type: user, options: {username: w}}
+`;
+/** A certificate that OpenSSL made. */
+const certificate = `-----BEGIN CERTIFICATE-----
+MIIBozCCAUmgAwIBAgIUNYA/oCwvG7utty7eZhYKYruUjscwCgYIKoZIzj0EAwIw
+JjELMAkGA1UEBhMCVVMxCjAIBgNVBAoMAW8xCzAJBgNVBAMMAmNhMCAXDTI2MTEy
+MzA2NDE1NVoYDzIxMjYxMDMwMDY0MTU1WjAmMQswCQYDVQQGEwJVUzEKMAgGA1UE
+CgwBbzELMAkGA1UEAwwCY2EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAR012pC
+cLMc/R0w5xpUp9CYQl+fATWJkK6VNupTr6TIxDvFgY+Pm0Tabi/hlXj9SIeUMRuZ
+CLGhVrcCqlADV/iEo1MwUTAdBgNVHQ4EFgQUE9VnNy6xgWxeFYWJdTMFE94aO0Ew
+HwYDVR0jBBgwFoAUE9VnNy6xgWxeFYWJdTMFE94aO0EwDwYDVR0TAQH/BAUwAwEB
+/zAKBggqhkjOPQQDAgNIADBFAiEAsxRPx2CPB+NWYdCWejXIf7jR631Y+cR1+M3b
+Jf8loUcCIHGh80hrIRolhyzn+xgVeuZzQPMMpO6UAnSvr6ILSl+e
+-----END CERTIFICATE-----
+`.replaceAll('\n', '\n    ');
+const varsStore = `ca:
+  ca: &pem |
+    ${certificate.trimEnd()}
+  certificate: *pem
+  private_key: secret-0123456789
+leaf:
+  ca: *pem
+  certificate: *pem
+  private_key: secret-0123456789
+word: secret-0123456789
+who: {username: w, password: secret-0123456789, password_hash: $6$x$y}
+`;
+
 /** The first lines of a text. */
 function start(text: string, bytes: number): string {
   return text.slice(0, text.indexOf('\n- name: ', bytes) + 1);
@@ -150,6 +185,10 @@ const evaluate = async (text: string) => {
   return evaluated;
 };
 const paths = { file: 'm.yml', manifestDirectory: '/', homeDirectory: '/' };
+const { micro } = translateMicroManifest(parseMicroManifest(microManifest, 'm'), {
+  ...paths,
+  stemcell: { url: 'file:///s' },
+}).model;
 
 interface Target {
   readonly name: string;
@@ -202,6 +241,37 @@ const targets: readonly Target[] = [
       });
       for (const name of store.names()) store.get(name);
       expect(store.textWithout(new Set())).not.toBe('');
+    },
+    runs: 200,
+  },
+  {
+    name: 'a vars-store that vars check looks at: no value in what it finds',
+    seed: varsStore,
+    read: async (text) => {
+      const evaluated = await evaluateManifest({
+        text: definitions,
+        file: 'm.yml',
+        requireAll: false,
+        generate: false,
+        varsStore: { file: 'creds.yml', load: () => Promise.resolve(text), save: () => Promise.resolve() },
+      });
+      const found = checkVariables(evaluated, { now: new Date(0) });
+      for (const { message } of found) expect(message).not.toContain('secret-0');
+    },
+    runs: 200,
+  },
+  {
+    name: 'apply_spec.yml of a micro stemcell',
+    seed: 'deployment: micro\nnetworks: {local: {ip: 127.0.0.1}}\nproperties:\n  agent: {nats: {user: a}}\n  director: {port: 1, ssl: {key: k}}\n  hm: {x: 1}\n  ntp: [a]\njob:\n  name: j\n  templates: [{name: j, blobstore_id: b, sha1: s}]\n',
+    read: (text) => {
+      const spec = toJson(parseYaml(text, { file: 'apply_spec.yml', dialect: 'psych' }));
+      if (!isJsonObject(spec) || micro === undefined) return;
+      const adapted = adaptMicroApplySpec(spec, {
+        name: 'm',
+        micro,
+        agentServicesIp: '10.0.0.6',
+      });
+      expect(adapted['properties']).toMatchObject({ director: { name: 'm' } });
     },
     runs: 200,
   },
