@@ -42,7 +42,7 @@ const mutations: readonly Mutation[] = [
     edits: [
       [
         'return { address, isLoopback: false };',
-        'return { address, isLoopback: LOOPBACK.includes(address) };',
+        'return { address, isLoopback: isLoopbackAddress(address) };',
       ],
     ],
     test: 'do not open it through a trusted proxy either',

@@ -17,9 +17,11 @@ export function normalizeAddress(address: string): string {
 
 /** Addresses and networks (`10.0.0.0/8`, `fd00::/8`, `192.0.2.7`) whose forwarded headers are believed. */
 export class TrustedProxies {
-  readonly #list = new BlockList();
+  /** Absent when nobody is trusted: a look into the list costs more than all else that is judged here. */
+  readonly #list: BlockList | undefined;
 
   constructor(networks: readonly string[]) {
+    if (networks.length > 0) this.#list = new BlockList();
     for (const network of networks) {
       const [address = '', prefix, ...rest] = network.split('/');
       const family = isIP(address);
@@ -33,17 +35,21 @@ export class TrustedProxies {
       ) {
         throw new RegistryMisconfigured(`'${network}' is neither an address nor a network.`);
       }
-      this.#list.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4');
+      this.#list?.addSubnet(address, bits, family === 6 ? 'ipv6' : 'ipv4');
     }
   }
 
   includes(address: string): boolean {
+    if (!this.#list) return false;
     const family = isIP(address);
     return family !== 0 && this.#list.check(address, family === 6 ? 'ipv6' : 'ipv4');
   }
 }
 
-const LOOPBACK = new TrustedProxies(['127.0.0.0/8', '::1']);
+/** Of a normalized address as the kernel writes it. */
+function isLoopbackAddress(address: string): boolean {
+  return address === '::1' || address.startsWith('127.');
+}
 
 /**
  * Who asks. The socket decides; a forwarded header is read only when the peer is a configured proxy, from the right
@@ -62,7 +68,7 @@ export function clientAddress(
     headers['x-real-ip'] !== undefined ||
     headers['client-ip'] !== undefined;
   if (!proxies.includes(socketAddress)) {
-    return { address: socketAddress, isLoopback: LOOPBACK.includes(socketAddress) && !speaksForOthers };
+    return { address: socketAddress, isLoopback: isLoopbackAddress(socketAddress) && !speaksForOthers };
   }
   const hops = [forwarded ?? []]
     .flat()

@@ -47,13 +47,17 @@ export function toSettings(row: Row): SealedSettings {
 }
 
 export function toToken(row: Row): TokenRow {
+  return tokenOf(row, 'created_at');
+}
+
+function tokenOf(row: Row, createdAtColumn: string): TokenRow {
   const expiresAtMs = optionalInteger(row, 'expires_at');
   const maxReads = optionalInteger(row, 'max_reads');
   return {
     tokenHash: text(row, 'token_hash'),
     tokenId: text(row, 'token_id'),
     instanceId: text(row, 'instance_id'),
-    createdAtMs: integer(row, 'created_at'),
+    createdAtMs: integer(row, createdAtColumn),
     ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
     ...(maxReads === undefined ? {} : { maxReads }),
     confirmedReads: integer(row, 'confirmed_reads'),
@@ -62,7 +66,7 @@ export function toToken(row: Row): TokenRow {
 
 /** Of a token joined with the settings of its instance. */
 export function toTokenRead(row: Row): { readonly token: TokenRow; readonly settings?: SealedSettings } {
-  const token = toToken({ ...row, created_at: row['token_created_at'] });
+  const token = tokenOf(row, 'token_created_at');
   return row['etag'] === null ? { token } : { token, settings: toSettings(row) };
 }
 

@@ -61,8 +61,7 @@ export async function buildApp(
   app.addHook('onResponse', (request, reply, done) => {
     done();
     const route = request.routeOptions.url ?? 'none';
-    context.metrics.requests.inc({ route, method: request.method, status: reply.statusCode });
-    context.metrics.duration.observe({ route }, reply.elapsedTime / 1000);
+    context.metrics.countAnswer(route, request.method, reply.statusCode, reply.elapsedTime / 1000);
     if (!logger.isLevelEnabled('info')) return;
     const { params } = request;
     logger.info(

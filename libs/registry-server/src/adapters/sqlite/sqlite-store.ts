@@ -1,6 +1,5 @@
 import { closeSync, existsSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { DatabaseSync } from 'node:sqlite';
 import type { SQLInputValue, StatementSync } from 'node:sqlite';
 import { SchemaTooNew, StoreUnavailable } from '../../errors.ts';
@@ -21,7 +20,8 @@ import type {
   WriteOutcome,
 } from '../../ports/store.ts';
 import { meetsCondition } from '../conditions.ts';
-import { CommitQueue, classifySqliteError, isLocked } from './commit-queue.ts';
+import { CommitQueue } from './commit-queue.ts';
+import { ReadQueue } from './read-queue.ts';
 import { SQLITE_MIGRATIONS } from './sqlite-schema.ts';
 import {
   bytes,
@@ -62,6 +62,7 @@ export class SqliteStore implements RegistryStore {
   readonly path: string;
   readonly #database: DatabaseSync;
   readonly #queue: CommitQueue;
+  readonly #reads: ReadQueue;
   readonly #lockWaitMs: number;
   readonly #migrations: readonly string[];
   readonly #statements = new Map<string, StatementSync>();
@@ -76,6 +77,7 @@ export class SqliteStore implements RegistryStore {
     this.#database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;');
     this.#database.exec('PRAGMA busy_timeout = 0');
     this.#queue = new CommitQueue(this.#database, this.#lockWaitMs);
+    this.#reads = new ReadQueue(this.#database, this.#lockWaitMs);
   }
 
   async migrate(): Promise<readonly number[]> {
@@ -105,18 +107,18 @@ export class SqliteStore implements RegistryStore {
   }
 
   async ping(): Promise<void> {
-    await this.#reading(() => this.#get('SELECT 1 AS one FROM microbosh_registry_schema LIMIT 1'));
+    await this.#reads.run(() => this.#get('SELECT 1 AS one FROM microbosh_registry_schema LIMIT 1'));
   }
 
   async read(instanceId: string): Promise<SealedSettings | undefined> {
-    return this.#reading(() => this.#readSettings(instanceId));
+    return this.#reads.run(() => this.#readSettings(instanceId));
   }
 
   async readWithToken(
     instanceId: string,
     tokenHash: string,
   ): Promise<{ readonly token?: TokenRow; readonly settings?: SealedSettings }> {
-    return this.#reading(() => {
+    return this.#reads.run(() => {
       const row = this.#get(
         `SELECT t.token_hash, t.token_id, t.instance_id, t.created_at AS token_created_at, t.expires_at, t.max_reads,
            t.confirmed_reads, s.sealed, s.key_id, s.etag, s.size_bytes, s.created_at, s.updated_at, s.updated_by
@@ -156,7 +158,7 @@ export class SqliteStore implements RegistryStore {
   }
 
   async list(query: ListQuery): Promise<readonly InstanceSummary[]> {
-    return this.#reading(() =>
+    return this.#reads.run(() =>
       this.#all(
         `SELECT s.instance_id, s.etag, s.key_id, s.size_bytes, s.created_at, s.updated_at, s.updated_by,
            a.last_read_at, coalesce(a.reads, 0) AS reads, coalesce(a.denied_reads, 0) AS denied_reads,
@@ -189,7 +191,7 @@ export class SqliteStore implements RegistryStore {
   }
 
   async listTokens(instanceId: string): Promise<readonly TokenRow[]> {
-    return this.#reading(() =>
+    return this.#reads.run(() =>
       this.#all(
         `SELECT ${TOKEN_COLUMNS} FROM microbosh_tokens WHERE instance_id = ? ORDER BY created_at, token_id`,
         instanceId,
@@ -240,7 +242,7 @@ export class SqliteStore implements RegistryStore {
   }
 
   async readLease(instanceId: string, nowMs: number): Promise<LeaseRow | undefined> {
-    return this.#reading(() => this.#leaseOf(instanceId, nowMs));
+    return this.#reads.run(() => this.#leaseOf(instanceId, nowMs));
   }
 
   async releaseLease(instanceId: string, nonceHash: string): Promise<boolean> {
@@ -255,7 +257,7 @@ export class SqliteStore implements RegistryStore {
   }
 
   async keyChecks(): Promise<readonly KeyCheck[]> {
-    return this.#reading(() =>
+    return this.#reads.run(() =>
       this.#all('SELECT key_id, sealed FROM microbosh_keys ORDER BY key_id').map(toKeyCheck),
     );
   }
@@ -268,7 +270,7 @@ export class SqliteStore implements RegistryStore {
     keyId: string,
     page: { readonly after?: string; readonly limit: number },
   ): Promise<readonly SealedSettings[]> {
-    return this.#reading(() =>
+    return this.#reads.run(() =>
       this.#all(
         `SELECT ${SETTINGS_COLUMNS} FROM microbosh_settings
          WHERE key_id <> ? AND instance_id > ? ORDER BY instance_id LIMIT ?`,
@@ -368,19 +370,6 @@ export class SqliteStore implements RegistryStore {
   async close(): Promise<void> {
     await this.#queue.idle();
     if (this.#database.isOpen) this.#database.close();
-  }
-
-  /** Runs a read; while another process rebuilds the log it is tried again without blocking the event loop. */
-  async #reading<T>(work: () => T): Promise<T> {
-    const deadlineMs = performance.now() + this.#lockWaitMs;
-    for (;;) {
-      try {
-        return work();
-      } catch (error) {
-        if (!isLocked(error) || performance.now() > deadlineMs) throw classifySqliteError(error);
-        await sleep(5);
-      }
-    }
   }
 
   #statement(sql: string): StatementSync {

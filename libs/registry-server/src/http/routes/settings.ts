@@ -34,7 +34,7 @@ export function addSettingsRoutes(app: FastifyInstance, context: RouteContext): 
 
     const document = await registry.open(row);
     if (request.method === 'GET') registry.countRead(id);
-    metrics.reads.inc({ identity: grant.identity.kind });
+    metrics.countRead(grant.identity.kind);
     reply.header('content-type', 'application/json; charset=utf-8');
     return `{"status":"ok","settings":${JSON.stringify(decoder.decode(document))}}`;
   });
@@ -51,7 +51,7 @@ export function addSettingsRoutes(app: FastifyInstance, context: RouteContext): 
     });
     if (outcome.kind === 'leased') return leased(request, reply, 423, outcome.lease);
     if (outcome.kind === 'condition-failed') return conditionFailed(request, reply, outcome.currentEtag);
-    metrics.writes.inc();
+    metrics.countWrite();
     return reply.header('etag', quoteEtag(outcome.etag)).send({ status: 'ok' });
   });
 
