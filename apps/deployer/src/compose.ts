@@ -4,6 +4,7 @@ import { SecretRegister } from '@microbosh/host';
 import type { CommandContext, CommandOptions, GlobalOptions } from './cli/context.ts';
 import { EventBus } from './events/event-bus.ts';
 import { Console } from './output/console.ts';
+import { eventLog } from './output/log-file.ts';
 import { StageRenderer } from './output/stage-renderer.ts';
 
 export interface Composition {
@@ -48,6 +49,12 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
       setInterval(() => shown.tick(Date.now()), 1_000).unref();
     }
   }
+  const log = eventLog(
+    process.env,
+    (text) => process.stderr.write(text),
+    (text) => secrets.redact(text),
+  );
+  if (log !== undefined) events.subscribe(log);
   const context: CommandContext = {
     global,
     console,

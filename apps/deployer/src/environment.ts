@@ -1,5 +1,6 @@
-import { appendFileSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { boundedLog } from './state/bounded-log.ts';
 import { plainJson } from './state/state-document.ts';
 import type { CommandContext } from './cli/context.ts';
 import { EnvironmentLock } from './state/environment-lock.ts';
@@ -60,11 +61,10 @@ export class Environment {
           },
         );
       }
+      const write = boundedLog(paths.events);
       const record = (event: object) => {
         try {
-          appendFileSync(paths.events, `${context.secrets.redact(JSON.stringify(plainJson(event)))}\n`, {
-            mode: 0o600,
-          });
+          write(context.secrets.redact(JSON.stringify(plainJson(event))));
         } catch {
           // History only: where there is no room for it, state and journal say so with their own errors.
         }

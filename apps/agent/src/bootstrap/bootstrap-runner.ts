@@ -50,8 +50,11 @@ export class BootstrapRunner implements Bootstrap {
   async run(signal?: AbortSignal): Promise<BootstrapReport> {
     const startedAt = new Date().toISOString();
     const steps: BootstrapStepReport[] = [];
-    for (const step of this.#options.steps) {
+    const of = this.#options.steps.length;
+    for (const [index, step] of this.#options.steps.entries()) {
       signal?.throwIfAborted();
+      // Who waits for the agent reads on the console where it is.
+      this.#options.context.log.info({ step: step.name, number: index + 1, of }, 'Bootstrap step begins.');
       await this.#emit({ step: step.name, phase: 'started' });
       const startedMs = performance.now();
       const elapsed = () => Math.round((performance.now() - startedMs) * 10) / 10;

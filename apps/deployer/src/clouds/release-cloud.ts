@@ -1,4 +1,3 @@
-import { appendFileSync, mkdirSync, renameSync, statSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +16,7 @@ import type { InstalledCpi } from '../cpi-install/install-cpi.ts';
 import type { EngineContext } from '../engine/deploy.ts';
 import { ManifestUnsupported } from '../errors.ts';
 import type { CloudAccess } from '../ports/deployer-dependencies.ts';
+import { boundedLog } from '../state/bounded-log.ts';
 import type { StateStore } from '../state/state-store.ts';
 import { plainJson } from '../state/state-document.ts';
 import { graceAfterAbort } from './grace.ts';
@@ -30,7 +30,6 @@ export interface CpiCaches {
 
 /** How long a CPI may go on with the call it is in, after the operator has asked to stop. */
 const graceMs = 60_000;
-const logLimitBytes = 8 << 20;
 
 /** Installs the CPI release on this machine and drives its `bin/cpi`, one process per call. */
 export async function openReleaseCloud(
@@ -41,13 +40,14 @@ export async function openReleaseCloud(
   caches: CpiCaches,
 ): Promise<Cpi & CpiExtensions> {
   const installed = await install(cloud, access, store, context, caches);
+  const log = boundedLog(store.paths.cpiLog);
   const grace = graceAfterAbort(context.signal, graceMs);
   const cpi = new ProcessCpi({
     executable: installed.executable,
     env: installed.env,
     secrets: context.secrets,
     signal: grace.signal,
-    log: logFile(store.paths.cpiLog),
+    log: (line) => log(`${new Date().toISOString()} ${line}`),
   });
   const dispose = async () => {
     grace.dispose();
@@ -135,18 +135,4 @@ async function refuseOldVersion(cpi: Cpi, cloud: ReleaseCloud, store: StateStore
         'Use a later version of the CPI release, or name a registry that the VM reaches in cloud_provider.properties.registry.',
     },
   );
-}
-
-/** Appends; the last run's part of a log that has grown long stays as `.1`. */
-function logFile(path: string): (line: string) => void {
-  let opened = false;
-  return (line) => {
-    if (!opened) {
-      mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
-      if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > logLimitBytes)
-        renameSync(path, `${path}.1`);
-      opened = true;
-    }
-    appendFileSync(path, `${new Date().toISOString()} ${line}\n`, { mode: 0o600 });
-  };
 }

@@ -127,12 +127,12 @@ function zsh(lines: readonly CommandLine[]): string {
   return `#compdef microbosh
 _microbosh() {
   local -a words_here flags_here
-  local path='' word
+  local at='' word
   for word in "\${(@)words[2,CURRENT-1]}"; do
-    _microbosh_at "$path"
-    if (( \${words_here[(I)$word:*]} )); then path="\${path:+$path }$word"; fi
+    _microbosh_at "$at"
+    if (( \${words_here[(I)$word:*]} )); then at="\${at:+$at }$word"; fi
   done
-  _microbosh_at "$path"
+  _microbosh_at "$at"
   if [[ $PREFIX == -* ]]; then _describe -o 'option' flags_here
   elif (( $#words_here )); then _describe 'command' words_here
   else _files; fi

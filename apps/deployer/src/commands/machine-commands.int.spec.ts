@@ -72,9 +72,39 @@ describe('completion', () => {
     expect(stdout.split('\n').filter(Boolean).sort()).toEqual(expected);
   });
 
-  it('is there for zsh and fish, and for nothing else', async () => {
-    expect((await microbosh('completion', 'zsh')).stdout).toMatch(/^#compdef microbosh\n/);
-    expect((await microbosh('completion', 'fish')).stdout).toContain("-a 'create-env' -d ");
+  it('of zsh and of fish offer the same, with descriptions', async () => {
+    const files = { zsh: join(folder, '_microbosh'), fish: join(folder, 'microbosh.fish') };
+    for (const [shell, file] of Object.entries(files)) {
+      writeFileSync(file, (await microbosh('completion', shell)).stdout);
+    }
+    // What the completion system of zsh takes from the function, before it filters by what was typed.
+    const zsh = `_describe() { local name=\${@[-1]}; print -rl -- "\${(@P)name}"; }
+      _files() { print -- FILES; }
+      words=(microbosh "$@"); CURRENT=$#words; PREFIX=\${words[CURRENT]}; source $0`;
+    const fish = 'source $argv[1]; complete -C "$argv[2]"';
+    const offered = async (shell: 'zsh' | 'fish', ...words: string[]) => {
+      const { stdout, stderr } =
+        shell === 'zsh'
+          ? await run('zsh', ['-f', '-c', zsh, files.zsh, ...words])
+          : await run('fish', ['--no-config', '-c', fish, files.fish, ['microbosh', ...words].join(' ')]);
+      expect(stderr).toBe('');
+      return stdout.split('\n').filter((line) => line.startsWith(words.at(-1) ?? ''));
+    };
+
+    for (const shell of ['zsh', 'fish'] as const) {
+      const separator = shell === 'zsh' ? ':' : '\t';
+      expect(await offered(shell, 'dele')).toEqual([
+        `delete-env${separator}delete VM, disk, stemcell and state of an environment`,
+      ]);
+      const names = async (...words: string[]) =>
+        (await offered(shell, ...words)).map((line) => line.split(separator)[0]);
+      expect((await names('micro', 'deployment')).sort()).toEqual(['deployment', 'deployments']);
+      expect(await names('deploy', '--recreate-')).toEqual(['--recreate-persistent-disks']);
+    }
+    expect(await offered('zsh', 'create-env', 'FILES')).toEqual(['FILES']);
+  });
+
+  it('is there for no other shell', async () => {
     const { code, stderr } = await microbosh('completion', 'tcsh');
     expect(code).toBe(1);
     expect(stderr).toContain('bash, zsh, fish');

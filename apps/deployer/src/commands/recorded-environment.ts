@@ -1,10 +1,11 @@
 import { AgentClient } from '@microbosh/agent-client';
+import type { AgentClientOptions } from '@microbosh/agent-client';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { NoEnvironment } from '../errors.ts';
 import { environmentPaths } from '../state/environment-paths.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
-import type { EnvironmentState } from '../state/environment-state.ts';
+import type { AgentEndpoint, EnvironmentState } from '../state/environment-state.ts';
 import { StateStore } from '../state/state-store.ts';
 
 export interface RecordedEnvironment {
@@ -30,10 +31,21 @@ export async function openRecorded(
       advice: 'Deploy it first: microbosh create-env MANIFEST',
     });
   }
-  const client = new AgentClient({
-    mbus: endpoint.mbus,
-    replyTo: state.director_id,
-    ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
-  });
+  const client = clientOf(endpoint, state.director_id);
   return { paths, state, instance: `${group ?? 'unknown'}/0`, client };
+}
+
+/** To the agent of a VM, at the endpoint that it was made with. */
+export function clientOf(
+  endpoint: AgentEndpoint,
+  replyTo: string,
+  timing: AgentClientOptions['timing'] = {},
+): AgentClient {
+  return new AgentClient({
+    mbus: endpoint.mbus,
+    replyTo,
+    timing,
+    ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
+    ...(endpoint.server_name === undefined ? {} : { serverName: endpoint.server_name }),
+  });
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { freemem, hostname, release, tmpdir, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
-import { AgentClient } from '@microbosh/agent-client';
+import type { AgentClient } from '@microbosh/agent-client';
 import { packTarGz } from '@microbosh/artifacts';
 import { isJsonObject, messageChain } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
@@ -10,12 +10,14 @@ import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { composeDeployer } from '../compose-deployer.ts';
+import { readBootstrap } from '../engine/bootstrap-progress.ts';
 import { knownCloud } from '../engine/delete-env.ts';
 import { settingsOf } from '../engine/deploy.ts';
 import { readInputFlags, secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
 import { environmentPaths } from '../state/environment-paths.ts';
 import { StateStore } from '../state/state-store.ts';
 import { version } from '../version.ts';
+import { clientOf } from './recorded-environment.ts';
 
 /** Members of the bundle; a text that could not be had says why instead. */
 type Member = { readonly path: string; readonly content: Buffer };
@@ -168,20 +170,12 @@ async function readConsole(
   }
 }
 
-/** The agent logs to the console which step of its bootstrap it has done. */
+/** The agent logs to the console which step of its bootstrap it does. */
 function lastBootstrapStep(consoleLog: string | undefined): string {
-  const steps = (consoleLog ?? '').split('\n').flatMap((line) => {
-    try {
-      const entry: unknown = JSON.parse(line);
-      if (!isJsonObject(entry) || typeof entry['step'] !== 'string') return [];
-      const { outcome } = entry;
-      return [`${entry['step']}: ${typeof outcome === 'string' ? outcome : 'unknown'}`];
-    } catch {
-      return [];
-    }
-  });
-  if (steps.length === 0) return 'the console shows no step of the bootstrap\n';
-  return `last: ${steps.at(-1)}\n\n${steps.join('\n')}\n`;
+  const { steps, text } = readBootstrap(consoleLog ?? '');
+  if (steps.length === 0 && text === undefined) return 'the console shows no step of the bootstrap\n';
+  const now = text === undefined ? '' : `now: ${text}\n`;
+  return `last: ${steps.at(-1) ?? 'none has ended'}\n${now}\n${steps.join('\n')}\n`;
 }
 
 /** Adds what the agent sends; the text says how it went. */
@@ -192,12 +186,7 @@ async function fetchAgentLogs(
 ): Promise<string> {
   const { endpoint } = store.current.own;
   if (endpoint === undefined) return 'its address is not on record\n';
-  const client = new AgentClient({
-    mbus: endpoint.mbus,
-    replyTo: store.current.director_id,
-    ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
-    timing: { connectTimeoutMs: 5_000 },
-  });
+  const client = clientOf(endpoint, store.current.director_id, { connectTimeoutMs: 5_000 });
   const folder = await mkdtemp(join(tmpdir(), 'microbosh-support-'));
   try {
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(60_000)]);

@@ -7,6 +7,7 @@ import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { renderTimelineHtml, renderTimelineText, timelineOf } from '../output/timeline.ts';
+import { olderLog } from '../state/bounded-log.ts';
 import { environmentPaths } from '../state/environment-paths.ts';
 
 /** What the runs on this environment did, step by step, with times. */
@@ -16,7 +17,8 @@ export async function run(
   options: CommandOptions,
 ): Promise<number> {
   const paths = environmentPaths(args[0] ?? '', textOption(options, 'state'), context.cwd);
-  const lines = (await readFile(paths.events, 'utf8').catch(() => ''))
+  const read = (path: string) => readFile(path, 'utf8').catch(() => '');
+  const lines = `${await read(olderLog(paths.events))}${await read(paths.events)}`
     .split('\n')
     .filter((line) => line !== '');
   const runs = timelineOf(lines.map(parse).filter((event) => event !== undefined));

@@ -2,7 +2,12 @@ import { errorCode } from '@microbosh/errors';
 import { AgentNotReady } from '../errors.ts';
 import type { StepScope } from '../events/event-bus.ts';
 import type { AgentSession, AgentTrouble } from '../ports/agent.ts';
+import { readBootstrap } from './bootstrap-progress.ts';
 import type { DeployRun } from './deploy-run.ts';
+
+/** The console is looked at no more often than this: some clouds count their requests. */
+const pollsPerLook = 4;
+const lookLimitMs = 10_000;
 
 /** Pings until the agent answers. What stands in the way is shown while it lasts; hopeless troubles end the wait at once. */
 export async function waitForAgent(
@@ -12,6 +17,8 @@ export async function waitForAgent(
   step?: StepScope,
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
+  let nextLook = Date.now() + pollsPerLook * run.limits.pollMs;
+  let bootstrap: AgentTrouble | undefined;
   let lastError: unknown;
   let trouble: AgentTrouble | undefined;
   for (;;) {
@@ -28,13 +35,33 @@ export async function waitForAgent(
         tunnelTrouble === undefined
           ? agent.explain(error)
           : { kind: 'tunnel', text: `it cannot get its settings: ${tunnelTrouble}`, hopeless: true };
-      if (explained.text !== trouble?.text) step?.progress({ message: explained.text });
-      trouble = explained;
+      if (!explained.hopeless && Date.now() >= nextLook) {
+        bootstrap = await bootstrapTrouble(run);
+        nextLook = Date.now() + pollsPerLook * run.limits.pollMs;
+      }
+      const shown = explained.hopeless || bootstrap === undefined ? explained : bootstrap;
+      if (shown.text !== trouble?.text) step?.progress({ message: shown.text });
+      trouble = shown;
     }
     if (trouble.hopeless || Date.now() + run.limits.pollMs >= deadline) break;
     await run.pause(run.limits.pollMs).catch(() => run.effects.throwIfCancelled());
   }
   throw await agentNotReady(run, timeoutMs, trouble, lastError);
+}
+
+/** Where the agent is in its bootstrap, when the console tells. */
+async function bootstrapTrouble(run: DeployRun): Promise<AgentTrouble | undefined> {
+  const { text, failed } = readBootstrap((await readConsole(run)) ?? '');
+  if (text === undefined) return undefined;
+  // An agent that ended is started again, and tries again.
+  return { kind: failed ? 'bootstrap-failed' : 'bootstrapping', text, hopeless: false };
+}
+
+async function readConsole(run: DeployRun): Promise<string | undefined> {
+  const signal = AbortSignal.any([run.signal, AbortSignal.timeout(lookLimitMs)]);
+  return run.cloud
+    .consoleLog?.({ ...run.effects.context(), signal }, run.state.current_vm_cid)
+    .catch(() => undefined);
 }
 
 async function agentNotReady(
@@ -44,8 +71,7 @@ async function agentNotReady(
   cause: unknown,
 ): Promise<AgentNotReady> {
   const vmCid = run.state.current_vm_cid;
-  const console = await run.cloud.consoleLog?.(run.effects.context(), vmCid).catch(() => undefined);
-  const tail = console?.trimEnd().split('\n').slice(-15).join('\n');
+  const tail = (await readConsole(run))?.trimEnd().split('\n').slice(-15).join('\n');
   const waited = trouble.hopeless ? 'and waiting cannot help' : `in ${Math.round(timeoutMs / 1000)} s`;
   return new AgentNotReady(
     `The agent on VM '${vmCid}' did not answer, ${waited}: ${trouble.text}` +
