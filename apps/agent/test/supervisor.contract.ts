@@ -13,13 +13,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { layoutOf, type Layout } from '../src/layout.ts';
-import { jobStateOf } from '../src/actions/job-state.ts';
-import type { JobSupervisor } from '../src/supervisor/port.ts';
+import { jobState, jobStateOf } from '../src/actions/job-state.ts';
+import { causeChain } from '../src/errors.ts';
+import type { JobState, JobSupervisor } from '../src/supervisor/port.ts';
 
 export interface SupervisorUnderTest {
   readonly supervisor: JobSupervisor;
   /** Another agent on the same machine, after the first has ended. */
   next(): JobSupervisor;
+  /** Makes what looks after the services hang, and says what can be known of them then. */
+  hang(): Promise<JobState>;
   /** Ends what the supervisor itself left running. */
   dispose(): Promise<void>;
 }
@@ -348,6 +351,29 @@ export function describeSupervisor(
       ]);
       await expect.poll(() => stateOf('web'), patience).toBe('running');
       expect(await stateOf('bad')).toBe('failing');
+    });
+
+    it('says what it knows while its helper hangs, and a reload brings that back; the services go on', async () => {
+      write('web', service('web'));
+      await current.reload();
+      await current.start();
+      await allRun();
+      const web = pidOf('web');
+
+      const known = await subject.hang();
+
+      const [state, answer] = await Promise.all([
+        jobState({ layout, supervisor: current }),
+        current.processes().catch(causeChain),
+      ]);
+      expect(state).toBe(known);
+      if (known === 'unknown')
+        expect(answer).toBe('Getting the status of monit: monit does not answer in time');
+      write('web', service('web', { lines: ['if totalmem > 900 MB for 5 cycles then alert'] }));
+      expect(await current.reload()).toEqual([]);
+      await current.start();
+      await allRun();
+      expect(pidOf('web')).toBe(web);
     });
 
     it('goes on under the next agent', async () => {

@@ -10,7 +10,9 @@ import { describeSupervisor } from './supervisor.contract.ts';
 
 describeSupervisor('builtin', async (layout) => {
   const make = () => new BuiltinSupervisor({ layout, log: silentLog, intervalMs: 200, cycleMs: 1_000 });
-  return { supervisor: make(), next: make, dispose: async () => undefined };
+  // It is the agent itself: nothing else can hang.
+  const hang = async () => 'running' as const;
+  return { supervisor: make(), next: make, hang, dispose: async () => undefined };
 });
 
 describeSupervisor('monit', async (layout) => {
@@ -20,8 +22,13 @@ describeSupervisor('monit', async (layout) => {
     new MonitSupervisor({
       ...{ layout, log: silentLog, runner: new NodeCommandRunner() },
       ...{ httpPort, smtpPort, pidFile, cycleSecs: 1 },
+      ...{ requestTimeoutMs: 2_000, statusTimeoutMs: 4_000, endTimeoutMs: 1_000 },
     });
-  return { supervisor: make(), next: make, dispose: () => endMonit(pidFile) };
+  const hang = async () => {
+    process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGSTOP');
+    return 'unknown' as const;
+  };
+  return { supervisor: make(), next: make, hang, dispose: () => endMonit(pidFile) };
 });
 
 async function freePort(): Promise<number> {

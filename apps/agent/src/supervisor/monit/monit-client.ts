@@ -12,9 +12,12 @@ export interface MonitClientOptions {
   readonly credentials: () => Promise<string>;
   /** Between two tries. Default 1 000. */
   readonly retryDelayMs?: number;
+  /** For one request. Default 10 000. */
+  readonly requestTimeoutMs?: number;
+  /** For a status with all its tries: who asks for the state is told within this. Default 20 000. */
+  readonly statusTimeoutMs?: number;
 }
 
-const requestTimeoutMs = 10_000;
 const maxBodyBytes = 8 * 1024 * 1024;
 /** Tries of a request that fails in any way. */
 const maxTries = 20;
@@ -42,7 +45,10 @@ export class MonitClient {
   }
 
   async status(signal?: AbortSignal): Promise<MonitStatus> {
-    return this.#retry('Getting the status of monit', () => this.probe(signal), maxTries, signal);
+    const deadline = Date.now() + (this.#options.statusTimeoutMs ?? 20_000);
+    return this.#retry('Getting the status of monit', () => this.probe(signal), {
+      ...{ busyTries: maxTries, deadline, signal },
+    });
   }
 
   async act(service: string, action: MonitAction, signal?: AbortSignal): Promise<void> {
@@ -61,17 +67,24 @@ export class MonitClient {
         // Later ones answer with a redirection to the page of the service.
         if (status < 200 || status > 399) throw new UnexpectedAnswer(status);
       },
-      busyTries,
-      signal,
+      { busyTries, deadline: Number.POSITIVE_INFINITY, signal },
     );
   }
 
   async #retry<T>(
     what: string,
     run: () => Promise<T>,
-    busyTries: number,
-    signal: AbortSignal | undefined,
+    {
+      busyTries,
+      deadline,
+      signal,
+    }: {
+      readonly busyTries: number;
+      readonly deadline: number;
+      readonly signal: AbortSignal | undefined;
+    },
   ): Promise<T> {
+    const { retryDelayMs = 1_000 } = this.#options;
     let failures = 0;
     for (let tries = 1; ; tries += 1) {
       try {
@@ -81,9 +94,10 @@ export class MonitClient {
         const status = error instanceof UnexpectedAnswer ? error.status : undefined;
         if (status === 401 || status === 403 || status === 404) throw this.#failed(what, error, status);
         if (status !== 503 && !(error instanceof TimedOut)) failures += 1;
-        if (failures >= maxTries || tries >= busyTries) throw this.#failed(what, error, status);
+        const isLast = tries >= busyTries || Date.now() + retryDelayMs > deadline;
+        if (failures >= maxTries || isLast) throw this.#failed(what, error, status);
       }
-      await sleep(this.#options.retryDelayMs ?? 1_000, undefined, signal ? { signal } : {});
+      await sleep(retryDelayMs, undefined, signal ? { signal } : {});
     }
   }
 
@@ -105,7 +119,7 @@ export class MonitClient {
     signal: AbortSignal | undefined,
   ): Promise<Answer> {
     const credentials = (await this.#options.credentials()).trim();
-    const deadline = AbortSignal.timeout(requestTimeoutMs);
+    const deadline = AbortSignal.timeout(this.#options.requestTimeoutMs ?? 10_000);
     return new Promise((resolve, reject) => {
       const fail = (error: unknown) =>
         reject(deadline.aborted ? new TimedOut('monit does not answer in time') : error);

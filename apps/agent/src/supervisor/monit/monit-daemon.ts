@@ -19,6 +19,8 @@ export interface MonitDaemonOptions {
   readonly paths: MonitPaths;
   readonly runner: CommandRunner;
   readonly log: Log;
+  /** For monit to end when it is asked to, before it is killed. Default 15 000. */
+  readonly endTimeoutMs?: number;
 }
 
 /** Who keeps monit running. */
@@ -27,7 +29,7 @@ type Keeper = 'systemd' | 'runit' | 'agent';
 /** systemd runs these through its own notion of the unit; runit through `sv`. */
 const defaultPidFiles = ['/run/monit.pid', '/var/run/monit.pid'];
 const watchIntervalMs = 1_000;
-const endTimeoutMs = 15_000;
+const startTimeoutMs = 15_000;
 
 /**
  * monit's process. The service manager of the machine keeps it running; where there is none, the agent does: it starts
@@ -103,7 +105,7 @@ export class MonitDaemon {
       const facts = await this.#process();
       if (facts) {
         process.kill(facts.pid, 'SIGTERM');
-        const deadline = Date.now() + endTimeoutMs;
+        const deadline = Date.now() + (this.#options.endTimeoutMs ?? 15_000);
         while ((await processFacts(facts.pid))?.startTicks === facts.startTicks) {
           if (Date.now() > deadline) process.kill(facts.pid, 'SIGKILL');
           await sleep(50, undefined, signal ? { signal } : {});
@@ -144,7 +146,7 @@ export class MonitDaemon {
     child.once('error', (error) => log.error({ err: error.message }, 'monit does not start'));
     child.unref();
     // It is there when it has written its pid file: until then it is ours to wait for.
-    const deadline = Date.now() + endTimeoutMs;
+    const deadline = Date.now() + startTimeoutMs;
     while (!(await this.#process()) && child.exitCode === null && Date.now() < deadline) await sleep(50);
     if (child.exitCode !== null && !(await this.#process())) {
       log.error({ exitCode: child.exitCode, log: join(paths.dir, 'monit.log') }, 'monit ended at once');

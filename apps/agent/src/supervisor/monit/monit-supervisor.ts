@@ -30,11 +30,15 @@ export interface MonitSupervisorOptions extends MonitPlace {
   readonly log: Log;
   /** Over both waits of a stop. Default 300 000. */
   readonly stopTimeoutMs?: number;
+  /** For another incarnation after a signal; monit of old notices a reload at its next cycle. Default 15 000. */
+  readonly reloadTimeoutMs?: number;
+  /** See the client and the daemon. */
+  readonly requestTimeoutMs?: number;
+  readonly statusTimeoutMs?: number;
+  readonly endTimeoutMs?: number;
 }
 
 const pollMs = 250;
-/** monit of old notices a reload at its next cycle. */
-const reloadTimeoutMs = 15_000;
 const startTimeoutMs = 30_000;
 
 /** Lets monit look after the services, and asks it over HTTP. */
@@ -44,11 +48,16 @@ export class MonitSupervisor implements JobSupervisor {
   readonly #daemon: MonitDaemon;
 
   constructor(options: MonitSupervisorOptions) {
-    const { layout, runner, log } = options;
+    const { layout, runner, log, requestTimeoutMs, statusTimeoutMs, endTimeoutMs } = options;
     const paths = monitPaths(layout.base);
     this.#options = options;
-    this.#daemon = new MonitDaemon({ layout, paths, runner, log });
+    this.#daemon = new MonitDaemon({
+      ...{ layout, paths, runner, log },
+      ...(endTimeoutMs === undefined ? {} : { endTimeoutMs }),
+    });
     this.#client = new MonitClient({
+      ...(requestTimeoutMs === undefined ? {} : { requestTimeoutMs }),
+      ...(statusTimeoutMs === undefined ? {} : { statusTimeoutMs }),
       port: options.httpPort ?? monitPorts.http,
       credentials: () => readFile(paths.user, 'utf8'),
     });
@@ -80,13 +89,23 @@ export class MonitSupervisor implements JobSupervisor {
 
   async reload(signal?: AbortSignal): Promise<readonly ControlProblem[]> {
     const problems = await this.#putAsideUnusable(signal);
-    const { incarnation } = await this.#client.status(signal);
-    if (await this.#reloaded(incarnation, () => this.#daemon.signalReload(), reloadTimeoutMs, signal))
-      return problems;
+    const reloadTimeoutMs = this.#options.reloadTimeoutMs ?? 15_000;
+    // One that hangs says no incarnation, and would not take the signal either.
+    const before = await this.#client.status(signal).then(
+      ({ incarnation }) => incarnation,
+      (error: unknown) => {
+        signal?.throwIfAborted();
+        this.#options.log.warn({ err: messageOf(error) }, 'monit does not answer');
+        return undefined;
+      },
+    );
+    const signalled = async () =>
+      this.#reloaded(before, () => this.#daemon.signalReload(), reloadTimeoutMs, signal);
+    if (before !== undefined && (await signalled())) return problems;
     this.#options.log.warn({}, 'monit does not reload; starting it anew');
-    if (await this.#reloaded(incarnation, () => this.#daemon.replace(signal), startTimeoutMs, signal))
+    if (await this.#reloaded(before, () => this.#daemon.replace(signal), startTimeoutMs, signal))
       return problems;
-    throw new ActionError(`Failed to reload monit: before=${incarnation}`, {
+    throw new ActionError(`Failed to reload monit: before=${before ?? 'unknown'}`, {
       code: 'E_SUPERVISOR',
       advice: 'Look at monit/monit.log on the VM.',
     });
@@ -248,13 +267,13 @@ export class MonitSupervisor implements JobSupervisor {
 
   /** Runs what makes monit read its files, and waits for another incarnation. */
   async #reloaded(
-    before: string,
+    before: string | undefined,
     cause: () => Promise<void>,
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<boolean> {
     // The incarnation is a time in seconds: within the same second it would not differ.
-    while (Math.floor(Date.now() / 1_000) <= Number(before)) await sleep(50);
+    while (Math.floor(Date.now() / 1_000) <= Number(before ?? 0)) await sleep(50);
     await cause();
     const deadline = Date.now() + timeoutMs;
     while (Date.now() < deadline) {
