@@ -264,6 +264,22 @@ export function describeSupervisor(
       expect(await stateOf('web')).toBe('unknown');
     });
 
+    it('does a start that comes during a stop after it', async () => {
+      write('web', service('web', { stop: 'sleep 1; kill $(cat $PIDFILE); rm -f $PIDFILE' }));
+      await current.reload();
+      await current.start();
+      await allRun();
+      const pid = pidOf('web');
+
+      await current.stop({ wait: false });
+      await expect.poll(() => calls().at(-1), patience).toContain('web stop');
+      await current.start();
+
+      await expect.poll(() => isOurs(pid), patience).toBe(false);
+      await allRun();
+      expect(pidOf('web')).not.toBe(pid);
+    });
+
     it('starts what an old pid file names as running', async () => {
       writeFileSync(pidFile('web'), '2147483646\n');
       write('web', service('web'));

@@ -356,7 +356,8 @@ export class BuiltinSupervisor implements JobSupervisor {
       }
     }
     watched.problem = facts && (await isSame(facts)) ? 'failed to stop' : undefined;
-    watched.phase = 'unmonitored';
+    // A start that was asked for meanwhile comes after this.
+    if (this.#phase(watched) === 'stopping') watched.phase = 'unmonitored';
     if (watched.problem) this.#event(watched, 'execution failed', 'alert', 'failed to stop');
   }
 

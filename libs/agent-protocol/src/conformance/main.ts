@@ -4,7 +4,7 @@ import { parseArgs } from 'node:util';
 import { argumentCases } from './argument-cases.ts';
 import { CallbackServer } from './callback-server.ts';
 import { jobCases } from './job-cases.ts';
-import { methodCases, powerCases } from './method-cases.ts';
+import { methodCases, powerCases, restartCases } from './method-cases.ts';
 import { runSuite, type Effect, type Result } from './suite.ts';
 import { transportCases } from './transport-cases.ts';
 import { WireAgent } from './wire-agent.ts';
@@ -75,7 +75,7 @@ async function main(): Promise<number> {
   try {
     await agent.call('ping', []);
     const results = await runSuite(
-      [...transportCases, ...argumentCases, ...methodCases, ...jobCases, ...powerCases],
+      [...transportCases, ...argumentCases, ...methodCases, ...jobCases, ...restartCases, ...powerCases],
       {
         agent,
         base: values.base,

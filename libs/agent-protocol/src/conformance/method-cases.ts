@@ -367,23 +367,33 @@ const machine: readonly Case[] = [
   on('prepare_configure_networks', 'restart', 'answers ok', async ({ agent }) =>
     expectValue(await agent.call('prepare_configure_networks', []), 'ok'),
   ),
+];
+
+export const methodCases: readonly Case[] = [...questions, ...tasks, ...disks, ...blobs, ...machine];
+
+/** After which the agent is another process: behind all cases that a restart would disturb. */
+export const restartCases: readonly Case[] = [
   on('configure_networks', 'restart', 'is a task that survives its own restart', async ({ agent }) => {
     const id = await agent.begin('configure_networks', []);
     for (let attempt = 0; attempt < 60; attempt += 1) {
       const answer = await agent.call('get_task', [id]).catch(() => undefined);
-      if (answer && 'value' in answer && answer.value === 'ok') return;
       if (answer && 'exception' in answer) throw new Error(answer.exception.message);
+      if (answer?.value === 'ok') return agent.untilBack();
       await sleep(500);
     }
     throw new Error('the task was not answered with ok');
   }),
-  on('prepare_network_change', 'restart', 'answers ok or true', async ({ agent }) => {
-    const value = valueOf(await agent.call('prepare_network_change', []));
-    expectThat(value === 'ok' || value === true, 'the value is another');
-  }),
+  on(
+    'prepare_network_change',
+    'restart',
+    'answers ok or true, and the agent comes back',
+    async ({ agent }) => {
+      const value = valueOf(await agent.call('prepare_network_change', []));
+      expectThat(value === 'ok' || value === true, 'the value is another');
+      await agent.untilBack();
+    },
+  ),
 ];
-
-export const methodCases: readonly Case[] = [...questions, ...tasks, ...disks, ...blobs, ...machine];
 
 /** The last one. */
 export const powerCases: readonly Case[] = [

@@ -144,6 +144,22 @@ export class WireAgent {
     return this.end(await this.begin(method, args, protocol));
   }
 
+  /** After a request that ends the agent within about a second: until the next one answers. */
+  async untilBack(): Promise<void> {
+    const isThere = async () =>
+      this.call('ping', []).then(
+        () => true,
+        () => false,
+      );
+    const endBy = Date.now() + 2_000;
+    while (Date.now() < endBy && (await isThere())) await sleep(50);
+    const deadline = Date.now() + this.#options.timeoutMs;
+    while (!(await isThere())) {
+      if (Date.now() > deadline) throw new Error('the agent did not come back');
+      await sleep(200);
+    }
+  }
+
   async putBlob(id: string, content: Uint8Array): Promise<void> {
     const { status } = await this.send('PUT', `/blobs/${blobPath(id)}`, { body: content });
     if (status !== 201 && status !== 204) throw new Error(`PUT of a blob: the status is ${status}`);
