@@ -20,7 +20,8 @@ import { layoutOf, type Layout } from '../src/layout.ts';
 import { writeDummySettings } from '../src/testing/test-agent.ts';
 
 const program = join(import.meta.dirname, '../src/testing/killable-agent.ts');
-const maxSteps = 400;
+const maxSteps = process.env['KILLS'] === 'all' ? 2_000 : 400;
+const timeoutMs = process.env['KILLS'] === 'all' ? 3_600_000 : 240_000;
 const cache = mkdtempSync(join(tmpdir(), 'kill-cache-'));
 afterAll(() => rmSync(cache, { recursive: true, force: true }));
 
@@ -204,64 +205,73 @@ describe('the agent, killed at every step', () => {
       }),
     );
     expect(end).toBeLessThan(maxSteps);
+    if (process.env['KILLS'] === 'all') console.log(`${expect.getState().currentTestName}: ${end - 1} steps`);
     return end - 1;
   }
 
-  it('has applied the old spec or the new one', async () => {
-    const current = new Map<Lane, string>(lanes.map((lane) => [lane, 'a']));
-    for (const lane of lanes) await lane.client.apply(await lane.spec('a'));
-    const seen = new Set<string>();
-    const steps = await everyStep(async (lane, at) => {
-      const old = current.get(lane) ?? '';
-      const wanted = old === 'a' ? 'b' : 'a';
-      const spec = await lane.spec(wanted);
+  it(
+    'has applied the old spec or the new one',
+    async () => {
+      const current = new Map<Lane, string>(lanes.map((lane) => [lane, 'a']));
+      for (const lane of lanes) await lane.client.apply(await lane.spec('a'));
+      const seen = new Set<string>();
+      const steps = await everyStep(async (lane, at) => {
+        const old = current.get(lane) ?? '';
+        const wanted = old === 'a' ? 'b' : 'a';
+        const spec = await lane.spec(wanted);
 
-      const killed = await lane.killedAt(at, () => lane.client.apply(spec));
+        const killed = await lane.killedAt(at, () => lane.client.apply(spec));
 
-      const versions = [...lane.versions()];
-      expect([at, versions.length, lane.leftovers()]).toEqual([at, 1, []]);
-      if (killed) {
-        seen.add(versions[0] === old ? 'old' : 'new');
-        // Whatever it is, a repetition makes it the new one; the next round goes the other way.
-        await lane.client.apply(await lane.spec(wanted));
-      }
-      expect([...lane.versions()]).toEqual([wanted]);
-      expect(readdirSync(join(lane.layout.dataPackages, 'tool'))).toHaveLength(1);
-      current.set(lane, wanted);
-      return killed;
-    });
-    expect(steps).toBeGreaterThan(30);
-    expect([...seen].sort()).toEqual(['new', 'old']);
-  }, 240_000);
-
-  it('leaves the machine as it was when it dies in a compilation, which can be repeated', async () => {
-    for (const lane of lanes) await lane.client.apply(await lane.spec('a'));
-    const steps = await everyStep(async (lane, at) => {
-      const dependency = await lane.upload('dep', { value: 'forty-two' });
-      const source = await lane.upload('src', {
-        packaging: `set -e\ncp ${lane.layout.packages}/dep/value $BOSH_INSTALL_TARGET/answer\n`,
+        const versions = [...lane.versions()];
+        expect([at, versions.length, lane.leftovers()]).toEqual([at, 1, []]);
+        if (killed) {
+          seen.add(versions[0] === old ? 'old' : 'new');
+          // Whatever it is, a repetition makes it the new one; the next round goes the other way.
+          await lane.client.apply(await lane.spec(wanted));
+        }
+        expect([...lane.versions()]).toEqual([wanted]);
+        expect(readdirSync(join(lane.layout.dataPackages, 'tool'))).toHaveLength(1);
+        current.set(lane, wanted);
+        return killed;
       });
-      const compile = () =>
-        lane.client.compilePackage({
-          ...{ blobId: source.blobstore_id, digest: source.sha1, name: 'app', version: `v${at}` },
-          dependencies: { dep: { name: 'dep', version: `${at}`, ...dependency } },
+      expect(steps).toBeGreaterThan(30);
+      expect([...seen].sort()).toEqual(['new', 'old']);
+    },
+    timeoutMs,
+  );
+
+  it(
+    'leaves the machine as it was when it dies in a compilation, which can be repeated',
+    async () => {
+      for (const lane of lanes) await lane.client.apply(await lane.spec('a'));
+      const steps = await everyStep(async (lane, at) => {
+        const dependency = await lane.upload('dep', { value: 'forty-two' });
+        const source = await lane.upload('src', {
+          packaging: `set -e\ncp ${lane.layout.packages}/dep/value $BOSH_INSTALL_TARGET/answer\n`,
         });
-      const links = readdirSync(lane.layout.packages).map((name) =>
-        readlinkSync(join(lane.layout.packages, name)),
-      );
+        const compile = () =>
+          lane.client.compilePackage({
+            ...{ blobId: source.blobstore_id, digest: source.sha1, name: 'app', version: `v${at}` },
+            dependencies: { dep: { name: 'dep', version: `${at}`, ...dependency } },
+          });
+        const links = readdirSync(lane.layout.packages).map((name) =>
+          readlinkSync(join(lane.layout.packages, name)),
+        );
 
-      const killed = await lane.killedAt(at, compile);
+        const killed = await lane.killedAt(at, compile);
 
-      expect([at, [...lane.versions()], lane.leftovers()]).toEqual([at, ['a'], []]);
-      expect(
-        readdirSync(lane.layout.packages).map((name) => readlinkSync(join(lane.layout.packages, name))),
-      ).toEqual(links);
-      const result = await compile();
-      const archive = join(lane.base, 'result.tgz');
-      await lane.client.getBlob(result.blobstoreId, archive, { digest: result.sha1 });
-      expect(execFileSync('tar', ['-xzOf', archive, './answer']).toString()).toBe('forty-two');
-      return killed;
-    });
-    expect(steps).toBeGreaterThan(15);
-  }, 240_000);
+        expect([at, [...lane.versions()], lane.leftovers()]).toEqual([at, ['a'], []]);
+        expect(
+          readdirSync(lane.layout.packages).map((name) => readlinkSync(join(lane.layout.packages, name))),
+        ).toEqual(links);
+        const result = await compile();
+        const archive = join(lane.base, 'result.tgz');
+        await lane.client.getBlob(result.blobstoreId, archive, { digest: result.sha1 });
+        expect(execFileSync('tar', ['-xzOf', archive, './answer']).toString()).toBe('forty-two');
+        return killed;
+      });
+      expect(steps).toBeGreaterThan(15);
+    },
+    timeoutMs,
+  );
 });

@@ -1,13 +1,15 @@
-import { CommandFailed, NodeCommandRunner, type CommandRunner } from '@microbosh/host';
+import { CommandFailed } from '@microbosh/host';
 import { errorCode, messageOf, type Json } from '@microbosh/errors';
 import { readFileSync } from 'node:fs';
 import { parseAgentConfig } from '../config/agent-config.ts';
 import { createHost } from '../host.ts';
+import { stepBeforeFileChanges, steppedRunner } from './kill-steps.ts';
 
 /**
  * Runs one operation of the host inside a test machine: `bootstrap`, `mount CID`, `unmount CID`, `migrate FROM TO`,
  * `add-dynamic CID PATH`, `remove-dynamic CID`, `refresh-firewall`.
- * With KILL_AT=n the process kills itself like a power cut would, before (even n) or after (odd n) its n/2-th command.
+ * With KILL_AT=n the process kills itself like a power cut would, before (even n) or after (odd n) its n/2-th command;
+ * with KILLS=all also, counted with them, before each change of a file.
  */
 const killAt = process.env['KILL_AT'] === undefined ? undefined : Number(process.env['KILL_AT']);
 let boundary = 0;
@@ -16,15 +18,8 @@ function passBoundary(): void {
   boundary += 1;
 }
 
-const real = new NodeCommandRunner();
-const runner: CommandRunner = {
-  async run(argv, options) {
-    passBoundary();
-    const result = await real.run(argv, options);
-    passBoundary();
-    return result;
-  },
-};
+if (process.env['KILLS'] === 'all') stepBeforeFileChanges(passBoundary);
+const runner = steppedRunner(passBoundary);
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const host = createHost({
   config: parseAgentConfig(JSON.parse(readFileSync('/var/vcap/bosh/agent.json', 'utf8')) as Json),

@@ -1,6 +1,4 @@
-import fs from 'node:fs/promises';
-import { syncBuiltinESMExports } from 'node:module';
-import { NodeCommandRunner, type CommandRunner } from '@microbosh/host';
+import { stepBeforeFileChanges, steppedRunner } from './kill-steps.ts';
 
 /**
  * An agent of its own process on a dummy machine that dies like in a power cut: told `{killAt: n}`, it kills itself
@@ -16,35 +14,8 @@ function step(): void {
   if (steps === killAt) process.kill(process.pid, 'SIGKILL');
 }
 
-const steppedNames = ['rename', 'symlink', 'link', 'rm', 'unlink', 'writeFile', 'copyFile', 'mkdir'] as const;
-for (const name of steppedNames) {
-  const original = fs[name] as (...args: unknown[]) => Promise<unknown>;
-  Object.assign(fs, {
-    [name]: async (...args: unknown[]) => {
-      // A directory that is there already is no step.
-      if (name !== 'mkdir' || (await isAbsent(String(args[0])))) step();
-      return original(...args);
-    },
-  });
-}
-syncBuiltinESMExports();
-
-async function isAbsent(path: string): Promise<boolean> {
-  return fs.access(path).then(
-    () => false,
-    () => true,
-  );
-}
-
-const real = new NodeCommandRunner();
-const runner: CommandRunner = {
-  async run(argv, options) {
-    step();
-    const result = await real.run(argv, options);
-    step();
-    return result;
-  },
-};
+stepBeforeFileChanges(step);
+const runner = steppedRunner(step);
 
 const { startAgent } = await import('../compose.ts');
 const { createDummyHost } = await import('../dummy-host.ts');

@@ -167,6 +167,7 @@ export class TestMachine {
         env: {
           PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
           ...(killAt === undefined ? {} : { KILL_AT: String(killAt) }),
+          ...(process.env['KILLS'] === undefined ? {} : { KILLS: process.env['KILLS'] }),
         },
       })
       .catch((error: unknown) => {
