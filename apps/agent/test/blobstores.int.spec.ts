@@ -263,27 +263,37 @@ describe('an S3-compatible blobstore', () => {
 });
 
 describe('an external blobstore', () => {
-  it('is called with its configuration, and its exit code counts', async () => {
-    const bin = join(work, 'bin');
-    mkdirSync(bin);
-    const store = join(work, 'elsewhere');
-    mkdirSync(store);
-    writeFileSync(
-      join(bin, 'bosh-blobstore-test'),
-      `#!/bin/sh\nset -e\n[ "$1" = -c ] && grep -q '"secret":"s3cret"' "$2"\ncase $3 in\nget) cp "${store}/$4" "$5" ;;\nput) cp "$4" "${store}/$5" ;;\n*) exit 3 ;;\nesac\n`,
-      { mode: 0o755 },
-    );
-    const path = process.env.PATH;
-    process.env.PATH = `${bin}:${path ?? ''}`;
-    try {
-      await expectContract(await provider({ provider: 'test', options: { secret: 's3cret' } }));
-      expect(statSync(join(work, 'vcap/bosh/etc/blobstore-test.json')).mode & 0o777).toBe(0o600);
-      await expect(provider({ provider: 'absent', options: {} })).rejects.toThrow(
-        'executable bosh-blobstore-absent not found in PATH',
+  // What has its own executable on the stemcell is asked through it, also where there is code for it here.
+  it.each(['test', 'gcs', 'azure-storage', 's3'])(
+    '%s is called with its configuration, and its exit code counts',
+    async (name) => {
+      const bin = join(work, 'bin');
+      mkdirSync(bin);
+      const store = join(work, 'elsewhere');
+      mkdirSync(store);
+      writeFileSync(
+        join(bin, `bosh-blobstore-${name}`),
+        `#!/bin/sh\nset -e\n[ "$1" = -c ] && grep -q '"secret":"s3cret"' "$2"\ncase $3 in\nget) cp "${store}/$4" "$5" ;;\nput) cp "$4" "${store}/$5" ;;\n*) exit 3 ;;\nesac\n`,
+        { mode: 0o755 },
       );
-    } finally {
-      process.env.PATH = path;
-    }
+      const path = process.env.PATH;
+      process.env.PATH = `${bin}:${path ?? ''}`;
+      try {
+        await expectContract(await provider({ provider: name, options: { secret: 's3cret' } }));
+        expect(existsSync(join(store, 'empty'))).toBe(true);
+        expect(statSync(join(work, `vcap/bosh/etc/blobstore-${name}.json`)).mode & 0o777).toBe(0o600);
+        const stranger = await provider({ provider: name, options: { secret: 'another' } });
+        await expect(stranger.get('empty', join(work, 'target'))).rejects.toThrow(/exit(ed)?.* 1|status 1/);
+      } finally {
+        process.env.PATH = path;
+      }
+    },
+  );
+
+  it('that is not there is named', async () => {
+    await expect(provider({ provider: 'absent', options: {} })).rejects.toThrow(
+      'executable bosh-blobstore-absent not found in PATH',
+    );
   });
 });
 
