@@ -82,7 +82,7 @@ export async function unpack(
 
 async function writeMember(
   header: Header,
-  content: AsyncIterable<unknown> & { resume(): unknown },
+  content: AsyncIterable<unknown> & { readonly destroyed: boolean; resume(): unknown },
   to: {
     readonly path: string;
     readonly target: string;
@@ -95,6 +95,8 @@ async function writeMember(
   switch (header.type) {
     case 'directory':
       content.resume();
+      // Its mode would become that of what the link points at.
+      if (to.links.has(to.path)) throw new ArchiveInvalid('The archive has two members of the same name');
       await to.makeDir(to.target);
       await chmod(to.target, mode | 0o700);
       return;
@@ -115,6 +117,8 @@ async function writeMember(
     }
     case 'file':
     case 'contiguous-file':
+      // Waiting for one that is gone already would never end.
+      if (content.destroyed) throw new ArchiveInvalid(`The archive ends within '${to.path}'`);
       await pipeline(content, createWriteStream(to.target, { flags: 'wx', mode: mode | 0o200 }));
       await chmod(to.target, mode);
       to.files.set(to.path, to.target);
