@@ -2,16 +2,22 @@ import { defineConfig } from 'vitest/config';
 
 /**
  * unit: `*.spec.ts` beside the source; needs nothing but this checkout.
- * int:  `*.int.spec.ts`; crosses a process, a disk or a network, some as root, one file at a time.
+ * int:  `*.int.spec.ts`; crosses a process or a network, needs nothing for itself alone.
+ * machine: the same where it changes the machine (disks, namespaces, firewall, guests); root; one file at a time.
  * lab:  what takes too long for every check; see the lab scripts of package.json.
  * e2e:  journeys with the real commands, namespaces and disks; root; one file at a time.
  */
+const machine = ['apps/agent', 'libs/cpi-local', 'libs/cpi-qemu', 'libs/stemcell-builder'].map(
+  (directory) => `${directory}/**/*.int.spec.ts`,
+);
+
 export default defineConfig({
   test: {
     projects: [
       {
         test: {
           name: 'unit',
+          setupFiles: ['scripts/property-seed.ts'],
           include: ['{apps,libs,scripts}/**/*.spec.ts', 'e2e/support/**/*.spec.ts'],
           exclude: ['**/*.int.spec.ts', '**/node_modules/**'],
           testTimeout: 30_000,
@@ -20,7 +26,19 @@ export default defineConfig({
       {
         test: {
           name: 'int',
+          setupFiles: ['scripts/property-seed.ts'],
           include: ['{apps,libs}/**/*.int.spec.ts'],
+          exclude: ['**/node_modules/**', ...machine],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: 'machine',
+          setupFiles: ['scripts/property-seed.ts'],
+          include: machine,
           exclude: ['**/node_modules/**'],
           testTimeout: 120_000,
           hookTimeout: 120_000,

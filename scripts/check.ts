@@ -140,6 +140,7 @@ if (quick) {
 } else {
   single('cpi release', ['packaging/releases/microbosh-cpi/build'], 2 * minute);
   vitest('int', 25 * minute);
+  vitest('machine', 25 * minute);
   vitest('e2e', 40 * minute);
 }
 

@@ -377,6 +377,8 @@ describe('unpackTar refuses what would leave the directory', () => {
       [{ name: 'h', type: 'link', linkname: 'x' }],
       "is a hard link to 'x', which is no file",
     ],
+    ['a link without a target', [{ name: 'l', type: 'symlink' }], "entry 'l' is a link to nothing"],
+    ['a hard link without a target', [{ name: 'h', type: 'link' }], "entry 'h' is a link to nothing"],
     [
       'a file written through a link',
       [{ name: 'd/', type: 'directory' }, { name: 'l', type: 'symlink', linkname: 'd' }, { name: 'l/f' }],

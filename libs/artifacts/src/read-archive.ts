@@ -179,14 +179,15 @@ function describe(header: Header, content: AsyncIterable<Buffer>, archive: strin
   if (kind === undefined) throw unsafe(archive, header.name, `is a ${describeType(header.type)}`);
   const path = safePath(archive, header.name, 'path');
   if (path === '') return undefined;
+  if (kind === 'file' || kind === 'directory') return { path, kind, linkTarget: '', ...common };
+  // Null in spite of its type, where the header has nothing there.
+  const linkTarget = header.linkname as string | null;
+  if (linkTarget === null || linkTarget === '') throw unsafe(archive, header.name, 'is a link to nothing');
   switch (kind) {
-    case 'file':
-    case 'directory':
-      return { path, kind, linkTarget: '', ...common };
     case 'symlink':
-      return { path, kind, linkTarget: header.linkname, ...common };
+      return { path, kind, linkTarget, ...common };
     case 'hard-link':
-      return { path, kind, linkTarget: safePath(archive, header.linkname, 'hard link'), ...common };
+      return { path, kind, linkTarget: safePath(archive, linkTarget, 'hard link'), ...common };
   }
 }
 
