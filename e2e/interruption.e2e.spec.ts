@@ -6,6 +6,20 @@ import { Example } from './support/example.ts';
 import { hostSnapshot } from './support/host-snapshot.ts';
 import { VmView } from './support/vm-view.ts';
 
+/** Another one with SEED=… in the environment. */
+const seed = Number(process.env['SEED'] ?? 7);
+
+/** mulberry32 */
+function randomOf(start: number): (below: number) => number {
+  let state = start >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
 describe('a deploy that is interrupted', () => {
   let example: Example;
 
@@ -28,33 +42,58 @@ describe('a deploy that is interrupted', () => {
     expect((await example.create()).stdout).toContain('Skipping deploy');
   }
 
-  it.each([
-    'Uploading stemcell',
-    'Creating VM for instance',
-    'Waiting for the agent',
-    'Creating disk',
-    'Attaching disk',
-    'Compiling package',
-    'Updating instance',
-  ])('by kill -9 during "%s" converges in the next run', async (step) => {
-    const deploy = example.startCreate();
-    await deploy.printed(step);
-    deploy.process.kill('SIGKILL');
-    await deploy.finished;
+  it('by kill -9 during each of its steps, one after the other, converges in the next run', async () => {
+    for (const step of [
+      'Uploading stemcell',
+      'Creating VM for instance',
+      'Waiting for the agent',
+      'Creating disk',
+      'Attaching disk',
+      'Compiling package',
+      'Updating instance',
+    ]) {
+      const deploy = example.startCreate();
+      await deploy.printed(step);
+      deploy.process.kill('SIGKILL');
+      expect((await deploy.finished).signal, step).toBe('SIGKILL');
+    }
 
     await expectConverged();
   });
 
-  it('by kill -9 at seeded moments converges in the next run', async () => {
-    // Delays in ms, spread over a deploy; the list is the seed.
-    for (const delay of [150, 700, 1300, 2600, 4100]) {
-      const deploy = example.startCreate();
-      await sleep(delay);
+  it('by kill -9 at twelve seeded moments converges in the next run, with its data', async () => {
+    const random = randomOf(seed);
+    const killAt = async (afterMs: number, ...args: string[]) => {
+      const deploy = example.startCreate(...args);
+      await deploy.printed('Started deploying');
+      await sleep(afterMs);
       deploy.process.kill('SIGKILL');
       await deploy.finished;
-    }
+    };
+
+    for (let moment = 0; moment < 6; moment += 1) await killAt(random(700));
+    await expectConverged();
+    await example.putSettings('vm-1', '{"kept": true}');
+    for (let moment = 0; moment < 6; moment += 1) await killAt(random(3_000), '--recreate');
+    await expectConverged();
+
+    expect(await example.getSettings('vm-1'), `seed ${seed}`).toBe('{"kept": true}');
+  });
+
+  it('by a power loss of the VM converges in the next run, with its data', async () => {
+    await example.create();
+    await example.putSettings('vm-1', '{"kept": true}');
+    await example.edit((text) =>
+      text.replace('      username: admin\n', '      username: admin\n      log_level: debug\n'),
+    );
+    const deploy = example.startCreate();
+    await deploy.printed('Updating instance');
+    process.kill((await VmView.of(example)).initPid, 'SIGKILL');
+    expect((await deploy.finished).exitCode).toBe(1);
 
     await expectConverged();
+
+    expect(await example.getSettings('vm-1')).toBe('{"kept": true}');
   });
 
   it('by one SIGINT stops at a safe point with exit code 130 and goes on in the next run', async () => {
