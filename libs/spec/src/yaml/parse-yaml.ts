@@ -245,12 +245,20 @@ class Composer {
 
   #text(event: ScalarEvent): string {
     if (event.valueStart < 0) return '';
-    const text = this.#textWithItsBreaks(event);
     const block = event.style === SCALAR_STYLE.LITERAL_BLOCK || event.style === SCALAR_STYLE.FOLDED_BLOCK;
+    const isDocument = this.#next === 2;
+    const text = this.#textWithItsBreaks(block && isDocument ? this.#withStatedIndent(event) : event);
     // A block whose last line has no line break, because the text ends there, gets none.
     const cut =
       block && event.chomping !== CHOMPING_MODE.STRIP && event.valueEnd >= this.#parsed.input.length;
     return cut && !this.#parsed.input.endsWith('\n') && text.endsWith('\n') ? text.slice(0, -1) : text;
+  }
+
+  /** Of a block that is the whole document, YAML 1.2 counts the stated indentation from -1, the originals from 0. */
+  #withStatedIndent(event: ScalarEvent): ScalarEvent {
+    const header = this.#parsed.input.slice(0, event.valueStart);
+    const stated = /[|>][-+]?([1-9])[-+]?[ \t]*(?:#.*)?\r?\n$/.exec(header)?.[1];
+    return stated === undefined ? event : { ...event, indent: Number(stated) };
   }
 
   #textWithItsBreaks(event: ScalarEvent): string {
