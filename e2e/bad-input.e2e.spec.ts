@@ -20,7 +20,11 @@ describe('create-env refuses', () => {
 
     expect(result.exitCode).toBe(1);
     for (const text of texts) expect(result.stderr).toMatch(text);
-    expect(result.stderr).not.toMatch(/\n\s+at .+:\d+:\d+/);
+    expectNothingMade(result.stderr);
+  }
+
+  function expectNothingMade(stderr: string): void {
+    expect(stderr).not.toMatch(/\n\s+at .+:\d+:\d+/);
     expect(existsSync(example.localRoot), 'nothing may be made').toBe(false);
   }
 
@@ -42,6 +46,7 @@ describe('create-env refuses', () => {
 
     expect(result.exitCode).toBe(1);
     expect(result.stderr).toContain('absent.yml');
+    expectNothingMade(result.stderr);
   });
 
   it('a manifest that is a directory', async () => {
@@ -49,6 +54,7 @@ describe('create-env refuses', () => {
 
     expect(result.exitCode).toBe(1);
     expect(result.stderr).toContain(example.directory);
+    expectNothingMade(result.stderr);
   });
 
   it('YAML with a syntax error, with its position', async () => {
@@ -86,7 +92,7 @@ describe('create-env refuses', () => {
   it('a network without room for the VM', async () => {
     await example.edit((text) => text.replace('range: 10.245.83.0/24', 'range: 10.245.83.0/31'));
 
-    await refused('10.245.83');
+    await refused('10.245.83', /manifest\.yml:\d+:\d+/);
   });
 
   it('a variable without a value', async () => {
@@ -162,6 +168,7 @@ describe('create-env refuses', () => {
 
     expect(result.exitCode).toBe(1);
     expect(result.stderr).toMatch(/root/);
+    expectNothingMade(result.stderr);
   });
 
   it('a manifest that may not be read', async () => {
@@ -172,6 +179,7 @@ describe('create-env refuses', () => {
     expect(result.exitCode).toBe(1);
     expect(result.stderr).toContain(example.manifest);
     expect(result.stderr).toMatch(/permission/i);
+    expectNothingMade(result.stderr);
   });
 
   it('a disk of no size', async () => {
