@@ -9,8 +9,8 @@ import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner } from '@microbosh/host';
 import type { ReleaseCloud } from '@microbosh/spec';
+import { ReadAhead, showSteps } from '../content/read-ahead.ts';
 import { TemplateBoot } from '../content/template-boot.ts';
-import { fetchWithStep } from '../content/open-artifacts.ts';
 import { installCpi } from '../cpi-install/install-cpi.ts';
 import type { InstalledCpi } from '../cpi-install/install-cpi.ts';
 import type { EngineContext } from '../engine/deploy.ts';
@@ -71,19 +71,24 @@ async function install(
 ): Promise<InstalledCpi> {
   const templates = new TemplateBoot();
   const workDir = await mkdtemp(join(tmpdir(), 'microbosh-cpi-'));
+  const ahead = new ReadAhead(caches.downloads, context.signal);
   try {
     return await context.events.stage('installing CPI', async (stage) => {
       const releases = new Map<string, OpenedRelease>();
-      for (const [index, ref] of cloud.releases.entries()) {
-        const step = `Downloading release '${ref.name}'`;
-        const fetched = await fetchWithStep(ref, step, stage, context.signal, caches.downloads);
-        const release = await openRelease(fetched.path, {
-          workDir: join(workDir, String(index)),
-          expectedName: ref.name,
-          signal: context.signal,
-          ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
-        });
-        releases.set(ref.name, release);
+      const coming = cloud.releases.map((ref, index) => ({
+        ref,
+        archive: ahead.start(ref, (fetched, signal) =>
+          openRelease(fetched.path, {
+            workDir: join(workDir, String(index)),
+            expectedName: ref.name,
+            signal,
+            ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
+          }),
+        ),
+      }));
+      for (const { ref, archive } of coming) {
+        const download = `Downloading release '${ref.name}'`;
+        releases.set(ref.name, (await showSteps(archive, stage, { download })).opened);
       }
       const { current } = store;
       return installCpi(
@@ -104,6 +109,7 @@ async function install(
       );
     });
   } finally {
+    await ahead.stop();
     await templates.close();
     await rm(workDir, { recursive: true, force: true });
   }

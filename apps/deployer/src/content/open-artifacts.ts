@@ -2,15 +2,17 @@ import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { fetchArtifact, openRelease, openStemcell } from '@microbosh/artifacts';
+import { openRelease, openStemcell } from '@microbosh/artifacts';
 import type { OpenedRelease, OpenedStemcell as UnpackedStemcell } from '@microbosh/artifacts';
 import { isJsonObject } from '@microbosh/errors';
 import type { ArtifactRef, DeploymentModel, MicroModel } from '@microbosh/spec';
-import type { StageScope, StepScope } from '../events/event-bus.ts';
+import type { StageScope } from '../events/event-bus.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { OpenedStemcell } from '../ports/instance-content.ts';
 import type { ArtifactRecord } from '../state/environment-state.ts';
 import { microContent, parseApplySpec } from './micro-content.ts';
+import { ReadAhead, showSteps } from './read-ahead.ts';
+import type { ComingArchive } from './read-ahead.ts';
 import { releaseContent } from './release-content.ts';
 import { TemplateBoot } from './template-boot.ts';
 
@@ -20,12 +22,14 @@ export function artifactOpener(cacheDir: string): DeployerDependencies['openArti
     // The interpreter of the templates boots while archives are read.
     const templates = new TemplateBoot();
     const workDir = await mkdtemp(join(tmpdir(), 'microbosh-'));
+    const ahead = new ReadAhead(cacheDir, signal);
     const close = async () => {
+      await ahead.stop();
       await templates.close();
       await rm(workDir, { recursive: true, force: true });
     };
     try {
-      return { ...(await open(model, instanceId, stage, signal, { cacheDir, workDir, templates })), close };
+      return { ...(await open(model, instanceId, stage, signal, { ahead, workDir, templates })), close };
     } catch (error) {
       await close();
       throw error;
@@ -34,7 +38,7 @@ export function artifactOpener(cacheDir: string): DeployerDependencies['openArti
 }
 
 interface Workplace {
-  readonly cacheDir: string;
+  readonly ahead: ReadAhead;
   readonly workDir: string;
   readonly templates: TemplateBoot;
 }
@@ -46,29 +50,30 @@ async function open(
   signal: AbortSignal,
   place: Workplace,
 ): Promise<Omit<OpenedArtifacts, 'close'>> {
-  if (model.micro !== undefined) return openMicro(model, model.micro, stage, signal, place);
+  if (model.micro !== undefined) return openMicro(model, model.micro, stage, place);
   const files: ArtifactRecord[] = [];
   const opened = new Map<string, OpenedRelease>();
-  for (const [index, ref] of model.releases.entries()) {
-    const fetched = await fetchWithStep(
-      ref,
-      `Downloading release '${ref.name}'`,
-      stage,
-      signal,
-      place.cacheDir,
-    );
-    const release = await stage.step(`Validating release '${ref.name}'`, () =>
+  const coming = model.releases.map((ref, index) => ({
+    ref,
+    archive: place.ahead.start(ref, (fetched, aborted) =>
       openRelease(fetched.path, {
         workDir: join(place.workDir, `release-${index}`),
         expectedName: ref.name,
-        signal,
+        signal: aborted,
         ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
       }),
-    );
+    ),
+  }));
+  const comingStemcell = startStemcell(model.stemcell, place);
+  for (const { ref, archive } of coming) {
+    const { fetched, opened: release } = await showSteps(archive, stage, {
+      download: `Downloading release '${ref.name}'`,
+      read: `Validating release '${ref.name}'`,
+    });
     opened.set(ref.name, release);
     files.push(await recordOf(ref, fetched.path, release.digest));
   }
-  const { source, record } = await fetchStemcell(model.stemcell, stage, signal, place);
+  const { source, record } = await awaitStemcell(comingStemcell, stage);
   files.push(record);
   const { manifest } = source;
   const stemcell = stemcellOf(source);
@@ -101,7 +106,6 @@ async function openMicro(
   model: DeploymentModel,
   micro: MicroModel,
   stage: StageScope,
-  signal: AbortSignal,
   place: Workplace,
 ): Promise<Omit<OpenedArtifacts, 'close'>> {
   const common = { model, micro, templates: place.templates, workDir: place.workDir };
@@ -120,7 +124,7 @@ async function openMicro(
     const content = microContent({ ...common, applySpec: undefined, stemcellDigest: digest });
     return { stemcell, releases: [], content, files: [] };
   }
-  const { source, record } = await fetchStemcell(model.stemcell, stage, signal, place);
+  const { source, record } = await awaitStemcell(startStemcell(model.stemcell, place), stage);
   const own = micro.cloudProperties['stemcell'];
   const stemcell = stemcellOf(source);
   const content = microContent({
@@ -142,22 +146,27 @@ async function openMicro(
   };
 }
 
-async function fetchStemcell(
-  ref: ArtifactRef,
-  stage: StageScope,
-  signal: AbortSignal,
-  place: Workplace,
-): Promise<{ readonly source: UnpackedStemcell; readonly record: ArtifactRecord }> {
-  const fetched = await fetchWithStep(ref, 'Downloading stemcell', stage, signal, place.cacheDir);
-  const source = await stage.step('Validating stemcell', async () => {
-    await mkdir(join(place.workDir, 'stemcell'), { mode: 0o700 });
+function startStemcell(ref: ArtifactRef, place: Workplace): ComingArchive<UnpackedStemcell> {
+  return place.ahead.start(ref, async (fetched, signal) => {
+    const workDir = join(place.workDir, 'stemcell');
+    await mkdir(workDir, { mode: 0o700 });
     return openStemcell(fetched.path, {
-      workDir: join(place.workDir, 'stemcell'),
+      workDir,
       signal,
       ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
     });
   });
-  return { source, record: await recordOf(ref, fetched.path, source.digest) };
+}
+
+async function awaitStemcell(
+  archive: ComingArchive<UnpackedStemcell>,
+  stage: StageScope,
+): Promise<{ readonly source: UnpackedStemcell; readonly record: ArtifactRecord }> {
+  const { fetched, opened: source } = await showSteps(archive, stage, {
+    download: 'Downloading stemcell',
+    read: 'Validating stemcell',
+  });
+  return { source, record: await recordOf(archive.ref, fetched.path, source.digest) };
 }
 
 function stemcellOf(source: UnpackedStemcell): OpenedStemcell {
@@ -170,29 +179,6 @@ function stemcellOf(source: UnpackedStemcell): OpenedStemcell {
     cloudProperties: manifest.cloudProperties,
     imagePath: async () => source.imagePath,
   };
-}
-
-/** A step of its own for what is downloaded; a file that is there already is just opened. */
-export async function fetchWithStep(
-  ref: ArtifactRef,
-  name: string,
-  stage: StageScope,
-  signal: AbortSignal,
-  cacheDir: string,
-) {
-  const fetch = (step?: StepScope) =>
-    fetchArtifact(ref, {
-      cacheDir,
-      signal,
-      onProgress: (done, total) =>
-        step?.progress({ done, unit: 'bytes', ...(total === undefined ? {} : { total }) }),
-    });
-  if (!/^https?:/.test(ref.url)) return fetch();
-  return stage.step(name, async (step) => {
-    const fetched = await fetch(step);
-    if (fetched.fromCache) step.skip('Found in local cache');
-    return fetched;
-  });
 }
 
 /** Identifies the file, so that an unchanged one need not be read again. */
