@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError } from '@microbosh/cpi';
-import type { CpiConfig } from '@microbosh/cpi';
-import type { RegistryClient } from '@microbosh/registry-client';
+import type { CpiConfig, RegistryAccess } from '@microbosh/cpi';
 import type { OpenstackClient } from './openstack-client.ts';
 import type { OpenstackConfig } from './openstack-config.ts';
 
@@ -11,7 +10,7 @@ export interface OpenstackCloud {
   readonly client: OpenstackClient;
   /** Merged into every VM's settings. */
   readonly agent: CpiConfig['cloud']['properties']['agent'];
-  readonly registry: { readonly client: RegistryClient; readonly ca?: string } | undefined;
+  readonly registry: RegistryAccess | undefined;
 }
 
 interface WaitOptions<T> {

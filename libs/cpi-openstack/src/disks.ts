@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CloudError, DiskNotFound, InvalidCall, NotSupported, VmNotFound } from '@microbosh/cpi';
+import { CloudError, DiskNotFound, InvalidCall, NotSupported, VmNotFound, uuidFor } from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { waitFor } from './cloud.ts';
 import { makeOnce } from './make-once.ts';
 import type { OpenstackCloud } from './cloud.ts';
 import { nextDeviceName } from './device-names.ts';
-import { gibibytes, metadataOf, uuidFor } from './names.ts';
+import { gibibytes, metadataOf } from './names.ts';
 import { OpenstackAnswer } from './openstack-client.ts';
 import {
   attachmentsAnswer,

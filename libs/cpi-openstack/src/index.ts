@@ -1,2 +1,2 @@
-export { createOpenstackCpi, OpenstackCpi } from './openstack-cpi.ts';
+export { createOpenstackCpi } from './openstack-cpi.ts';
 export { openstackPropertiesSchema } from './openstack-config.ts';

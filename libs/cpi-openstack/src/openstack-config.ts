@@ -1,4 +1,4 @@
-import { InvalidCall } from '@microbosh/cpi';
+import { InvalidCall, withoutNulls } from '@microbosh/cpi';
 import type { CpiConfig } from '@microbosh/cpi';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
@@ -50,17 +50,6 @@ export interface OpenstackConfig {
   readonly identityUrl: string;
   readonly stateTimeoutMs: number;
   readonly pollIntervalMs: number;
-}
-
-/** Null counts as absent, at every depth: job templates render absent properties as null. */
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, inner]) => inner !== null && inner !== undefined)
-      .map(([key, inner]) => [key, withoutNulls(inner)]),
-  );
 }
 
 /** Throws InvalidCall with every problem of `cloud.properties.openstack`. */

@@ -1,13 +1,11 @@
 import { createReadStream } from 'node:fs';
-import { CloudError } from '@microbosh/cpi';
+import { CloudError, unpackRootImage, uuidFor } from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { waitFor } from './cloud.ts';
 import { makeOnce } from './make-once.ts';
-import { uuidFor } from './names.ts';
 import { OpenstackSilent } from './openstack-client.ts';
 import type { OpenstackCloud } from './cloud.ts';
-import { unpackRootImage } from './root-image.ts';
 import { imageSchema, imagesAnswer } from './schemas.ts';
 import type { Image } from './schemas.ts';
 

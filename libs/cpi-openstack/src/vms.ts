@@ -1,5 +1,5 @@
-import { CloudError, InvalidCall, VmCreationFailed, VmNotFound } from '@microbosh/cpi';
-import type { CallContext, CreatedVm } from '@microbosh/cpi';
+import { CloudError, InvalidCall, VmCreationFailed, VmNotFound, uuidFor } from '@microbosh/cpi';
+import type { CallContext, CreatedVm, VmRequest } from '@microbosh/cpi';
 import { messageOf } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
 import type { NetworkSpec, NetworksSpec } from '@microbosh/spec';
@@ -7,7 +7,7 @@ import { waitFor } from './cloud.ts';
 import type { OpenstackCloud } from './cloud.ts';
 import { registryKeyOf } from './disks.ts';
 import { makeOnce } from './make-once.ts';
-import { metadataOf, uuidFor } from './names.ts';
+import { metadataOf } from './names.ts';
 import { planNetworks } from './network-plan.ts';
 import type { NetworkPlan } from './network-plan.ts';
 import { OpenstackAnswer } from './openstack-client.ts';
@@ -36,15 +36,6 @@ import type { Flavor, Port, Server } from './schemas.ts';
 import { requireImage } from './stemcells.ts';
 
 type Signal = AbortSignal | undefined;
-
-export interface VmRequest {
-  readonly agentId: string;
-  readonly stemcellCid: string;
-  readonly cloudProperties: JsonObject;
-  readonly networks: NetworksSpec;
-  readonly diskCids: readonly string[];
-  readonly env: JsonObject;
-}
 
 /** Everything that can be checked before anything is made. */
 interface Prepared {

@@ -1,13 +1,13 @@
 import { OpenstackClient } from '../openstack-client.ts';
 import { openstackConfig } from '../openstack-config.ts';
-import { OpenstackCpi } from '../openstack-cpi.ts';
+import { openstackCpi } from '../openstack-cpi.ts';
 import { fakeCredentials } from './fake-openstack.ts';
 
 /** The CPI with the pauses of a test, at an address of the fake's Keystone; `calls` are the requests that it sends. */
 export function openstackUnderTest(
   authUrl: string,
   properties: Readonly<Record<string, unknown>> = {},
-): { readonly cpi: OpenstackCpi; readonly calls: readonly string[] } {
+): { readonly cpi: ReturnType<typeof openstackCpi>; readonly calls: readonly string[] } {
   const config = openstackConfig({
     cloud: {
       plugin: 'openstack',
@@ -26,5 +26,5 @@ export function openstackUnderTest(
   });
   const client = new OpenstackClient(config, { pauseMs: 2 });
   const agent = { mbus: 'https://u:p@0.0.0.0:6868', ntp: [] };
-  return { cpi: new OpenstackCpi({ config, client, agent, registry: undefined }), calls: client.calls };
+  return { cpi: openstackCpi({ config, client, agent, registry: undefined }), calls: client.calls };
 }
