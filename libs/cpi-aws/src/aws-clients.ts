@@ -38,6 +38,11 @@ export class AwsClients {
     });
   }
 
+  /** Connections that are kept would keep the process. */
+  destroy(): void {
+    this.ec2.destroy();
+  }
+
   #common() {
     const properties = this.#properties;
     const ca = properties.connection_options?.ca_cert;
@@ -49,7 +54,8 @@ export class AwsClients {
       credentials: () => credentials(properties, this.region),
       requestHandler: new NodeHttpHandler({
         connectionTimeout: 10_000,
-        requestTimeout: 120_000,
+        requestTimeout: (properties.connection_options?.read_timeout ?? 120) * 1000,
+        throwOnRequestTimeout: true,
         ...(ca === undefined ? {} : { httpsAgent: new Agent({ keepAlive: true, ca }) }),
       }),
     };

@@ -1,4 +1,4 @@
-import { InvalidCall } from '@microbosh/cpi';
+import { InvalidCall, withoutNulls } from '@microbosh/cpi';
 import type { CpiConfig } from '@microbosh/cpi';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
@@ -26,21 +26,16 @@ export const awsPropertiesSchema = Type.Object({
   kms_key_arn: Type.Optional(text),
   metadata_options: Type.Optional(Type.Record(Type.String(), Type.Union([Type.String(), Type.Integer()]))),
   fast_path_delete: Type.Optional(Type.Boolean()),
-  connection_options: Type.Optional(Type.Object({ ca_cert: Type.Optional(Type.String()) })),
+  connection_options: Type.Optional(
+    Type.Object({
+      ca_cert: Type.Optional(Type.String()),
+      /** Ours: seconds that an answer may take. */
+      read_timeout: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+    }),
+  ),
 });
 
 export type AwsProperties = Static<typeof awsPropertiesSchema>;
-
-/** Null counts as absent: job templates render absent properties as null. */
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutNulls);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .filter(([, inner]) => inner !== null && inner !== undefined)
-      .map(([key, inner]) => [key, withoutNulls(inner)]),
-  );
-}
 
 /** Throws InvalidCall with every problem of `cloud.properties.aws`. */
 export function awsProperties(config: CpiConfig): AwsProperties {

@@ -175,6 +175,11 @@ export function nextVolumeName(taken: readonly string[]): string {
   throw new CloudError('Instance has too many disks attached');
 }
 
+/** Whether `nextVolumeName` gives this name. */
+export function isPersistentName(name: string): boolean {
+  return /^\/dev\/sd[f-p]$/.test(name);
+}
+
 /** How the guest finds an attached volume. */
 export function guestPath(volumeId: string, deviceName: string, storage: TypeStorage): string {
   return storage.ebsIsNvme

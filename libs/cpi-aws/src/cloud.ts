@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError } from '@microbosh/cpi';
-import type { CpiConfig } from '@microbosh/cpi';
-import type { RegistryClient } from '@microbosh/registry-client';
+import type { CpiConfig, RegistryAccess } from '@microbosh/cpi';
 import type { AwsClients } from './aws-clients.ts';
 import type { AwsProperties } from './aws-config.ts';
 
@@ -10,7 +9,7 @@ export interface AwsCloud {
   readonly properties: AwsProperties;
   readonly clients: AwsClients;
   readonly agent: CpiConfig['cloud']['properties']['agent'];
-  readonly registry: { readonly client: RegistryClient; readonly ca?: string } | undefined;
+  readonly registry: RegistryAccess | undefined;
   /** First pause of a wait; it doubles up to 32 times this. */
   readonly pollMs: number;
 }

@@ -19,11 +19,12 @@ import {
   DiskNotFound,
   InvalidCall,
   NoDiskSpace,
+  NotSupported,
   VmNotFound,
 } from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import type { Json, JsonObject } from '@microbosh/errors';
-import { gibibytes, guestPath, nextVolumeName } from './block-devices.ts';
+import { gibibytes, guestPath, isPersistentName, nextVolumeName } from './block-devices.ts';
 import { isNotFound, repeatOn, serviceCode, waitFor } from './cloud.ts';
 import type { AwsCloud } from './cloud.ts';
 import { describeInstance, storageOf } from './instances.ts';
@@ -63,6 +64,15 @@ async function volumeOfToken(cloud: AwsCloud, token: string, signal: Signal): Pr
     { ...(signal && { abortSignal: signal }) },
   );
   return Volumes.find(({ State }) => State === 'creating' || State === 'available' || State === 'in-use');
+}
+
+/** The volume that a create_disk with this token has made. */
+export async function diskOfToken(
+  cloud: AwsCloud,
+  token: string,
+  signal: Signal,
+): Promise<string | undefined> {
+  return (await volumeOfToken(cloud, token, signal))?.VolumeId;
 }
 
 async function zoneFor(cloud: AwsCloud, vmCid: string | null, signal: Signal): Promise<string> {
@@ -131,11 +141,24 @@ export async function createDisk(
   }
 }
 
+/** A volume on its way from an instance is waited for; one that is attached stays attached. */
+async function deleteUnlessAttached(cloud: AwsCloud, diskCid: string, signal: Signal): Promise<void> {
+  try {
+    await cloud.clients.ec2.send(new DeleteVolumeCommand({ VolumeId: diskCid }));
+  } catch (error) {
+    if (serviceCode(error) !== 'VolumeInUse') throw error;
+    const { Attachments = [] } = (await describeVolume(cloud, diskCid, signal)) ?? {};
+    const holder = Attachments.find(({ State }) => State === 'attached' || State === 'attaching');
+    if (holder === undefined) throw error;
+    throw new CloudError(`Volume '${diskCid}' is attached to '${holder.InstanceId ?? ''}'`, { cause: error });
+  }
+}
+
 export async function deleteDisk(cloud: AwsCloud, context: CallContext, diskCid: string): Promise<void> {
   const { signal } = context;
   try {
     await repeatOn(['VolumeInUse'], { attempts: 40, pauseMs: cloud.pollMs * 10 }, signal, () =>
-      cloud.clients.ec2.send(new DeleteVolumeCommand({ VolumeId: diskCid })),
+      deleteUnlessAttached(cloud, diskCid, signal),
     );
   } catch (error) {
     if (isNotFound(error)) throw new DiskNotFound(diskCid, { message: `Disk '${diskCid}' not found` });
@@ -268,7 +291,11 @@ export async function detachDisk(
 export async function getDisks(cloud: AwsCloud, context: CallContext, vmCid: string): Promise<string[]> {
   const instance = await describeInstance(cloud, vmCid, context.signal);
   if (instance === undefined) throw new VmNotFound(vmCid);
-  return (instance.BlockDeviceMappings ?? []).map(({ Ebs }) => Ebs?.VolumeId ?? '').filter((id) => id !== '');
+  // The original names root and ephemeral volumes too, which no caller can make anything of.
+  return (instance.BlockDeviceMappings ?? [])
+    .filter(({ DeviceName }) => isPersistentName(DeviceName ?? ''))
+    .map(({ Ebs }) => Ebs?.VolumeId ?? '')
+    .filter((id) => id !== '');
 }
 
 export async function resizeDisk(
@@ -284,7 +311,7 @@ export async function resizeDisk(
   const current = volume.Size ?? 0;
   if (size === current) return;
   if (size < current)
-    throw new CloudError(`Cannot resize volume to a smaller size from ${current}GiB to ${size}GiB`);
+    throw new NotSupported(`Cannot resize volume to a smaller size from ${current}GiB to ${size}GiB`);
   const count = volume.Attachments?.length ?? 0;
   if (count > 0)
     throw new CloudError(`Cannot resize volume '${diskCid}' it still has ${count} attachment(s)`);
@@ -305,22 +332,31 @@ export async function resizeDisk(
 
 export async function setDiskMetadata(
   cloud: AwsCloud,
+  _context: CallContext,
   diskCid: string,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  await createTags(cloud, diskCid, metadata);
+  await createTags(cloud, [diskCid], metadata);
 }
 
 /** Tags help people; too many of them must not fail a deploy. */
 export async function createTags(
   cloud: AwsCloud,
-  resource: string,
+  resources: readonly string[],
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
   const Tags = tagsOf(metadata);
   if (Tags.length === 0) return;
+  // What has just been made is not known everywhere yet.
+  const codes = [
+    'InvalidInstanceID.NotFound',
+    'InvalidVolume.NotFound',
+    'InvalidNetworkInterfaceID.NotFound',
+  ];
   try {
-    await cloud.clients.ec2.send(new CreateTagsCommand({ Resources: [resource], Tags }));
+    await repeatOn(codes, { attempts: 10, pauseMs: cloud.pollMs }, undefined, () =>
+      cloud.clients.ec2.send(new CreateTagsCommand({ Resources: [...resources], Tags })),
+    );
   } catch (error) {
     if (serviceCode(error) !== 'TagLimitExceeded') throw error;
   }
@@ -332,7 +368,14 @@ export async function snapshotDisk(
   diskCid: string,
   metadata: Readonly<Record<string, string>>,
 ): Promise<string> {
-  const { signal } = context;
+  const { signal, token } = context;
+  if (token !== undefined) {
+    const [earlier] = await snapshotsOfToken(cloud, token, signal);
+    if (earlier !== undefined) {
+      await waitForSnapshot(cloud, earlier, signal);
+      return earlier;
+    }
+  }
   const volume = await describeVolume(cloud, diskCid, signal);
   if (volume === undefined) throw new DiskNotFound(diskCid);
   const device = volume.Attachments?.[0]?.Device;
@@ -349,6 +392,7 @@ export async function snapshotDisk(
           ResourceType: 'snapshot',
           Tags: tagsOf({
             ...rest,
+            ...tokenTags(token),
             Name: description,
             ...(device === undefined ? {} : { device }),
             ...(director === undefined ? {} : { director }),
@@ -369,6 +413,22 @@ export async function snapshotDisk(
   return id;
 }
 
+/** Snapshots that calls with this token have made. */
+export async function snapshotsOfToken(
+  cloud: AwsCloud,
+  token: string,
+  signal: Signal,
+): Promise<readonly string[]> {
+  const { Snapshots = [] } = await cloud.clients.ec2.send(
+    new DescribeSnapshotsCommand({
+      OwnerIds: ['self'],
+      Filters: [{ Name: `tag:${tokenTag}`, Values: [token] }],
+    }),
+    { ...(signal && { abortSignal: signal }) },
+  );
+  return Snapshots.filter(({ State }) => State !== 'error').map(({ SnapshotId }) => SnapshotId ?? '');
+}
+
 export async function waitForSnapshot(cloud: AwsCloud, id: string, signal: Signal): Promise<void> {
   await waitFor(cloud, {
     id,
@@ -383,7 +443,11 @@ export async function waitForSnapshot(cloud: AwsCloud, id: string, signal: Signa
   });
 }
 
-export async function deleteSnapshot(cloud: AwsCloud, snapshotCid: string): Promise<void> {
+export async function deleteSnapshot(
+  cloud: AwsCloud,
+  _context: CallContext,
+  snapshotCid: string,
+): Promise<void> {
   try {
     await cloud.clients.ec2.send(new DeleteSnapshotCommand({ SnapshotId: snapshotCid }));
   } catch (error) {

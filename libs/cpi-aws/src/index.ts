@@ -1,2 +1,2 @@
-export { AwsCpi, createAwsCpi } from './aws-cpi.ts';
+export { createAwsCpi } from './aws-cpi.ts';
 export { awsPropertiesSchema } from './aws-config.ts';

@@ -16,8 +16,10 @@ import { CloudError } from '@microbosh/cpi';
 import { messageOf } from '@microbosh/errors';
 import { isNotFound, repeatOn, waitFor } from './cloud.ts';
 import type { AwsCloud } from './cloud.ts';
+import { createTags } from './disks.ts';
 import type { NetworkPlan, NicGroup } from './network-plan.ts';
-import { tagsOf, tokenTag, tokenTags } from './tags.ts';
+import { tagsOf, tokenTags, vmTag } from './tags.ts';
+import type { tokenTag } from './tags.ts';
 
 type Signal = AbortSignal | undefined;
 
@@ -198,10 +200,15 @@ async function assignPrefixes(cloud: AwsCloud, id: string, group: NicGroup): Pro
   }
 }
 
-/** Interfaces that an earlier call with this token left. */
-export async function interfacesOfToken(cloud: AwsCloud, token: string, signal: Signal): Promise<string[]> {
+/** Interfaces with this tag: of a VM, or left by an earlier call with a token. */
+export async function interfacesWithTag(
+  cloud: AwsCloud,
+  tag: typeof vmTag | typeof tokenTag,
+  value: string,
+  signal: Signal,
+): Promise<string[]> {
   const { NetworkInterfaces = [] } = await cloud.clients.ec2.send(
-    new DescribeNetworkInterfacesCommand({ Filters: [{ Name: `tag:${tokenTag}`, Values: [token] }] }),
+    new DescribeNetworkInterfacesCommand({ Filters: [{ Name: `tag:${tag}`, Values: [value] }] }),
     { ...(signal && { abortSignal: signal }) },
   );
   return NetworkInterfaces.map(({ NetworkInterfaceId }) => NetworkInterfaceId ?? '').filter(
@@ -223,8 +230,17 @@ export async function deleteInterfaces(cloud: AwsCloud, ids: readonly string[]):
   }
 }
 
-/** The interfaces end with their instance. */
-export async function deleteWithInstance(cloud: AwsCloud, nics: readonly Nic[]): Promise<void> {
+/** The interfaces end with their instance; should they not, they are known by its id. */
+export async function deleteWithInstance(
+  cloud: AwsCloud,
+  instanceId: string,
+  nics: readonly Nic[],
+): Promise<void> {
+  await createTags(
+    cloud,
+    nics.map(({ id }) => id),
+    { [vmTag]: instanceId },
+  );
   const { NetworkInterfaces = [] } = await cloud.clients.ec2.send(
     new DescribeNetworkInterfacesCommand({ NetworkInterfaceIds: nics.map(({ id }) => id) }),
   );

@@ -11,19 +11,18 @@ import {
   RegisterImageCommand,
 } from '@aws-sdk/client-ec2';
 import type { ArchitectureValues, BootModeValues, Image } from '@aws-sdk/client-ec2';
-import { CloudError } from '@microbosh/cpi';
+import { CloudError, unpackRootImage } from '@microbosh/cpi';
 import type { CallContext } from '@microbosh/cpi';
 import { isJsonObject } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
 import { isNotFound, waitFor } from './cloud.ts';
 import type { AwsCloud } from './cloud.ts';
-import { waitForSnapshot } from './disks.ts';
-import { unpackRootImage } from './root-image.ts';
-import { tagsOf, tokenTag, tokenTags } from './tags.ts';
+import { snapshotsOfToken, waitForSnapshot } from './disks.ts';
+import { tagsOf, tokenTags } from './tags.ts';
 
 type Signal = AbortSignal | undefined;
 
-const lightSuffix = ' light';
+export const lightSuffix = ' light';
 
 export function imageIdOf(stemcellCid: string): string {
   return stemcellCid.endsWith(lightSuffix) ? stemcellCid.slice(0, -lightSuffix.length) : stemcellCid;
@@ -54,15 +53,36 @@ async function waitForImage(cloud: AwsCloud, id: string, signal: Signal): Promis
   });
 }
 
-/** A finished image that an earlier call with this token has made. */
-async function imageOfToken(cloud: AwsCloud, token: string, signal: Signal): Promise<string | undefined> {
+/** The image of this account with this name, which exists or will. */
+async function ownImage(cloud: AwsCloud, name: string, signal: Signal): Promise<Image | undefined> {
   const { Images = [] } = await cloud.clients.ec2.send(
-    new DescribeImagesCommand({ Owners: ['self'], Filters: [{ Name: `tag:${tokenTag}`, Values: [token] }] }),
+    new DescribeImagesCommand({ Owners: ['self'], Filters: [{ Name: 'name', Values: [name] }] }),
+    { ...(signal && { abortSignal: signal }) },
   );
-  const image = Images.find(({ State }) => State === 'available' || State === 'pending');
-  if (image?.ImageId === undefined) return undefined;
-  await waitForImage(cloud, image.ImageId, signal);
-  return image.ImageId;
+  return Images.find(({ State }) => State === 'available' || State === 'pending');
+}
+
+/** EC2 knows a name once only: a repeated registration is refused. */
+function imageName(token: string | undefined): string {
+  if (token === undefined) return `BOSH-${crypto.randomUUID()}`;
+  return `BOSH-${createHash('sha256').update(token).digest('hex').slice(0, 32)}`;
+}
+
+/** An image that a create_stemcell with this token has made; its halves are removed. */
+export async function imageOfToken(
+  cloud: AwsCloud,
+  token: string,
+  signal: Signal,
+): Promise<string | undefined> {
+  const image = await ownImage(cloud, imageName(token), signal);
+  if (image?.ImageId !== undefined) {
+    await waitForImage(cloud, image.ImageId, signal);
+    return image.ImageId;
+  }
+  for (const SnapshotId of await snapshotsOfToken(cloud, token, signal)) {
+    await cloud.clients.ec2.send(new DeleteSnapshotCommand({ SnapshotId }));
+  }
+  return undefined;
 }
 
 export async function createStemcell(
@@ -109,7 +129,8 @@ async function lightStemcell(
     new CopyImageCommand({
       SourceRegion: region,
       SourceImageId: source,
-      Name: `Copied from SourceAMI ${source}`,
+      Name: context.token === undefined ? `Copied from SourceAMI ${source}` : imageName(context.token),
+      Description: `Copied from SourceAMI ${source}`,
       Encrypted: true,
       ...(key === undefined ? {} : { KmsKeyId: key }),
       ...(context.token === undefined ? {} : { ClientToken: context.token.slice(0, 64) }),
@@ -152,6 +173,7 @@ async function heavyStemcell(
     await waitForSnapshot(cloud, snapshotId, signal);
     return await registerImage(cloud, context, snapshotId, properties);
   } catch (error) {
+    await deregisterHalf(cloud, token);
     if (snapshotId !== undefined) {
       // Best effort: the first error is the one to report.
       await cloud.clients.ec2
@@ -162,6 +184,14 @@ async function heavyStemcell(
   } finally {
     await root.remove();
   }
+}
+
+/** Best effort: an image that was registered without an answer holds the snapshot. */
+async function deregisterHalf(cloud: AwsCloud, token: string | undefined): Promise<void> {
+  if (token === undefined) return;
+  const half = await ownImage(cloud, imageName(token), undefined).catch(() => undefined);
+  if (half?.ImageId === undefined) return;
+  await cloud.clients.ec2.send(new DeregisterImageCommand({ ImageId: half.ImageId })).catch(() => undefined);
 }
 
 async function uploadBlocks(
@@ -221,7 +251,7 @@ async function registerImage(
   const description = name !== undefined && version !== undefined ? `${name} ${version}` : undefined;
   const { ImageId: id } = await cloud.clients.ec2.send(
     new RegisterImageCommand({
-      Name: `BOSH-${crypto.randomUUID()}`,
+      Name: imageName(context.token),
       Architecture: (textOf(properties['architecture']) ?? 'x86_64') as ArchitectureValues,
       VirtualizationType: 'hvm',
       RootDeviceName: '/dev/xvda',

@@ -5,6 +5,12 @@ import type { Json } from '@microbosh/errors';
 /** Name of the tag that carries the idempotency token of the call that made the resource. */
 export const tokenTag = 'microbosh-token';
 
+/** Of a network interface: the instance that it belongs to. */
+export const vmTag = 'microbosh-vm';
+
+/** Of an instance: its create_vm came to its end. */
+export const completeTag = 'microbosh-complete';
+
 /** Tags of EC2: keys of 127 characters, values of 255; nulls are dropped. */
 export function tagsOf(...layers: readonly (Json | undefined)[]): Tag[] {
   const merged = new Map<string, string>();

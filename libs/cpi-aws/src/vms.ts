@@ -11,7 +11,7 @@ import {
 } from '@aws-sdk/client-ec2';
 import type { Image, Instance, RunInstancesCommandInput, _InstanceType } from '@aws-sdk/client-ec2';
 import { CloudError, VmCreationFailed, VmNotFound } from '@microbosh/cpi';
-import type { CallContext, CreatedVm } from '@microbosh/cpi';
+import type { CallContext, CreatedVm, VmRequest } from '@microbosh/cpi';
 import { isJsonObject, messageOf } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
 import type { NetworkSpec, NetworksSpec } from '@microbosh/spec';
@@ -28,25 +28,16 @@ import {
   deleteInterfaces,
   deleteWithInstance,
   describeSubnets,
-  interfacesOfToken,
+  interfacesWithTag,
   securityGroupIds,
 } from './network-interfaces.ts';
 import type { Nic } from './network-interfaces.ts';
 import { planNetworks } from './network-plan.ts';
 import type { NetworkPlan } from './network-plan.ts';
 import { describeImage, imageIdOf } from './stemcells.ts';
-import { tagsOf, tokenTag, tokenTags } from './tags.ts';
+import { completeTag, tagsOf, tokenTag, tokenTags, vmTag } from './tags.ts';
 
 type Signal = AbortSignal | undefined;
-
-export interface VmRequest {
-  readonly agentId: string;
-  readonly stemcellCid: string;
-  readonly cloudProperties: JsonObject;
-  readonly networks: NetworksSpec;
-  readonly diskCids: readonly string[];
-  readonly env: JsonObject;
-}
 
 /** Everything that can be checked before anything is made. */
 interface Prepared {
@@ -357,6 +348,34 @@ async function instanceOfToken(
   );
 }
 
+/** The instance of a create_vm with this token that came to its end; its halves are removed. */
+async function completeInstance(
+  cloud: AwsCloud,
+  token: string,
+  signal: Signal,
+): Promise<Instance | undefined> {
+  const earlier = await instanceOfToken(cloud, token, signal);
+  if (earlier?.Tags?.some(({ Key }) => Key === completeTag) === true) return earlier;
+  if (earlier?.InstanceId !== undefined) {
+    await terminate(cloud, earlier.InstanceId, signal);
+    await cloud.registry?.client.deleteSettings(earlier.InstanceId, signal);
+  }
+  await deleteInterfaces(cloud, await interfacesWithTag(cloud, tokenTag, token, signal));
+  return undefined;
+}
+
+/** What a create_vm with this token has made and can be used. */
+export async function vmOfToken(cloud: AwsCloud, token: string, signal: Signal): Promise<string | undefined> {
+  return (await completeInstance(cloud, token, signal))?.InstanceId;
+}
+
+function nicsOf(instance: Instance, plan: NetworkPlan): Nic[] {
+  return plan.groups.flatMap((group, index) => {
+    const nic = instance.NetworkInterfaces?.find(({ Attachment }) => Attachment?.DeviceIndex === index);
+    return nic === undefined ? [] : [{ id: nic.NetworkInterfaceId ?? '', mac: nic.MacAddress ?? '', group }];
+  });
+}
+
 export async function createVm(
   cloud: AwsCloud,
   context: CallContext,
@@ -364,11 +383,10 @@ export async function createVm(
 ): Promise<CreatedVm> {
   const { signal, token } = context;
   const prepared = await prepare(cloud, context, request);
-  if (token !== undefined) {
-    const earlier = await instanceOfToken(cloud, token, signal);
-    // Unfinished: its interfaces and settings are in doubt, a new one is not.
-    if (earlier?.InstanceId !== undefined) await terminate(cloud, earlier.InstanceId, signal);
-    await deleteInterfaces(cloud, await interfacesOfToken(cloud, token, signal));
+  const complete = token === undefined ? undefined : await completeInstance(cloud, token, signal);
+  if (complete?.InstanceId !== undefined) {
+    const networks = agentNetworks(request.networks, nicsOf(complete, prepared.plan));
+    return { cid: complete.InstanceId, networks };
   }
   const nics = await createInterfaces(cloud, prepared.plan, {
     securityGroupIds: prepared.securityGroupIds,
@@ -390,12 +408,18 @@ export async function createVm(
       await cloud.registry.client.registerReadToken(id, readToken, signal);
     }
     await waitUntilRunning(cloud, id, signal);
-    await deleteWithInstance(cloud, nics);
+    await deleteWithInstance(cloud, id, nics);
     await configure(cloud, id, request.cloudProperties);
     await registerWithLoadBalancers(cloud, id, request.cloudProperties);
     await associateElasticIp(cloud, prepared.plan, id, signal);
+    if (token !== undefined) await createTags(cloud, [id], { [completeTag]: token });
     return { cid: id, networks };
   } catch (error) {
+    // An instance that was started without an answer is known by its token.
+    id ??=
+      token === undefined
+        ? undefined
+        : (await instanceOfToken(cloud, token, undefined).catch(() => undefined))?.InstanceId;
     if (id !== undefined) {
       await terminate(cloud, id, undefined).catch(() => undefined);
       await cloud.registry?.client.deleteSettings(id).catch(() => undefined);
@@ -479,13 +503,17 @@ export async function deleteVm(cloud: AwsCloud, context: CallContext, vmCid: str
     try {
       if (cloud.properties.fast_path_delete) {
         await cloud.clients.ec2.send(new TerminateInstancesCommand({ InstanceIds: [vmCid] }));
-        await createTags(cloud, vmCid, { Name: 'to be deleted' });
+        await createTags(cloud, [vmCid], { Name: 'to be deleted' });
       } else {
         await terminate(cloud, vmCid, context.signal);
       }
     } catch (error) {
       if (!isNotFound(error)) throw error;
     }
+  }
+  // Interfaces that were not marked to go with their instance, or outlived it.
+  if (!cloud.properties.fast_path_delete) {
+    await deleteInterfaces(cloud, await interfacesWithTag(cloud, vmTag, vmCid, context.signal));
   }
   await cloud.registry?.client.deleteSettings(vmCid, context.signal);
   if (found === undefined) throw new VmNotFound(vmCid, { message: `VM \`${vmCid}' not found` });
@@ -518,8 +546,6 @@ export async function setVmMetadata(
         ? undefined
         : `compiling/${compiling}`);
   const tags = { ...rest, ...(shown === undefined ? {} : { Name: shown }) };
-  await createTags(cloud, vmCid, tags);
-  for (const { Ebs } of instance.BlockDeviceMappings ?? []) {
-    if (Ebs?.VolumeId !== undefined) await createTags(cloud, Ebs.VolumeId, tags);
-  }
+  const volumes = (instance.BlockDeviceMappings ?? []).map(({ Ebs }) => Ebs?.VolumeId ?? '');
+  await createTags(cloud, [vmCid, ...volumes.filter((id) => id !== '')], tags);
 }

@@ -1,0 +1,1 @@
+export { awsUnderTest } from './aws-under-test.ts';
