@@ -11,6 +11,7 @@ const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
   qemu: async () => (await import('@microbosh/cpi-qemu')).createQemuCpi,
   openstack: async () => (await import('@microbosh/cpi-openstack')).createOpenstackCpi,
   aws: async () => (await import('@microbosh/cpi-aws')).createAwsCpi,
+  vsphere: async () => (await import('@microbosh/cpi-vsphere')).createVsphereCpi,
 };
 
 export const checkCloud: DeployerDependencies['checkCloud'] = async (cloud) => {

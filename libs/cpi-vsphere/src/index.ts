@@ -1,0 +1,2 @@
+export { createVsphereCpi } from './vsphere-cpi.ts';
+export { elementOrder } from './data-objects.ts';

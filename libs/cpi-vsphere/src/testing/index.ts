@@ -1,0 +1,1 @@
+export { vsphereUnderTest, type VsphereUnderTest } from './vsphere-under-test.ts';
