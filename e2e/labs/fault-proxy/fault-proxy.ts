@@ -1,6 +1,6 @@
 import { createServer, request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import { createServer as createTlsServer, request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 /** What happens to a matching request. */
@@ -21,7 +21,7 @@ export type Fault =
   /** The service carries the request out, the client gets no answer: the connection is cut. */
   | { readonly kind: 'cut-after' }
   /** The service's answer is changed before the client sees it: freezes a state, hides a resource. */
-  | { readonly kind: 'rewrite'; readonly change: (body: string) => string };
+  | { readonly kind: 'rewrite'; readonly change: (body: string, requestBody: string) => string };
 
 export interface FaultRule {
   readonly method?: string;
@@ -52,19 +52,30 @@ interface ActiveRule {
 
 const maxBodyBytes = 64 << 20;
 
+/** Of the proxy and of the services behind it: one certificate for this machine. */
+export interface FaultProxyTls {
+  readonly key: string;
+  readonly cert: string;
+}
+
 /**
  * Stands in front of the services of a cloud, one listener each, on loopback. Texts in JSON and XML answers that name a
  * service's own address (Keystone's catalog, links) are rewritten to the proxy's, so that clients stay behind it.
  */
 export class FaultProxy {
+  readonly #tls: FaultProxyTls | undefined;
   readonly #listeners = new Map<string, Server>();
   readonly #addresses = new Map<string, string>();
   #rules: ActiveRule[] = [];
   readonly seen: SeenRequest[] = [];
 
-  /** `upstreams`: origins like `http://127.0.0.1:5000`. */
-  static async start(upstreams: readonly string[]): Promise<FaultProxy> {
-    const proxy = new FaultProxy();
+  private constructor(tls: FaultProxyTls | undefined) {
+    this.#tls = tls;
+  }
+
+  /** `upstreams`: origins like `http://127.0.0.1:5000`. With `tls` the proxy speaks https, too. */
+  static async start(upstreams: readonly string[], tls?: FaultProxyTls): Promise<FaultProxy> {
+    const proxy = new FaultProxy(tls);
     for (const upstream of upstreams) await proxy.#listen(new URL(upstream).origin);
     return proxy;
   }
@@ -96,16 +107,17 @@ export class FaultProxy {
   }
 
   async #listen(upstream: string): Promise<void> {
-    const server = createServer((incoming, outgoing) => {
+    const handle = (incoming: IncomingMessage, outgoing: ServerResponse): void => {
       this.#handle(upstream, incoming, outgoing).catch(() => outgoing.destroy());
-    });
+    };
+    const server = this.#tls === undefined ? createServer(handle) : createTlsServer(this.#tls, handle);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen(0, '127.0.0.1', resolve);
     });
     const { port } = server.address() as AddressInfo;
     this.#listeners.set(upstream, server);
-    this.#addresses.set(upstream, `http://127.0.0.1:${port}`);
+    this.#addresses.set(upstream, `${this.#tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`);
   }
 
   #faultFor(method: string, path: string, body: Buffer): Fault | undefined {
@@ -164,7 +176,8 @@ export class FaultProxy {
     }
     record(answer.status);
     let content = this.#withProxyAddresses(answer);
-    if (fault?.kind === 'rewrite') content = Buffer.from(fault.change(content.toString('utf8')));
+    if (fault?.kind === 'rewrite')
+      content = Buffer.from(fault.change(content.toString('utf8'), body.toString('utf8')));
     const headers = { ...answer.headers };
     delete headers['transfer-encoding'];
     delete headers['content-encoding'];
@@ -204,7 +217,8 @@ export class FaultProxy {
     delete forwarded['accept-encoding'];
     delete forwarded['expect'];
     return new Promise((resolve, reject) => {
-      const options = { method, headers: forwarded, agent: false, timeout: 300_000 };
+      const trust = this.#tls === undefined ? {} : { ca: this.#tls.cert };
+      const options = { method, headers: forwarded, agent: false, timeout: 300_000, ...trust };
       const outgoing = send(url, options, (response) => {
         read(response).then(
           (content) =>
