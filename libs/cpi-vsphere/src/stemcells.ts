@@ -6,7 +6,7 @@ import type { VsphereCloud } from './cloud.ts';
 import { object, refOf } from './data-objects.ts';
 import type { Ref } from './data-objects.ts';
 import { deviceChange, Devices, withThinDisks } from './devices.ts';
-import { clustersOf, datacenterOf, escapedName, refsIn, vmFolder, vmsNamed } from './inventory.ts';
+import { clustersOf, datacenterOf, refsIn, vmFolder, vmsNamed } from './inventory.ts';
 import type { NamedVm } from './inventory.ts';
 import { placements } from './placement.ts';
 import type { Placement } from './placement.ts';
@@ -16,13 +16,9 @@ import type { XmlNode } from './xml-node.ts';
 
 type Signal = AbortSignal | undefined;
 
-/** The stemcell and its copies on other datastores. */
+/** The stemcell and its copies on other datastores, the original's too: their names begin with the cid. */
 async function replicasOf(cloud: VsphereCloud, cid: string, signal: Signal): Promise<readonly NamedVm[]> {
-  return vmsNamed(
-    cloud,
-    (name) => name === cid || (/^ (%2f|\/) /.test(name.slice(cid.length)) && name.startsWith(cid)),
-    signal,
-  );
+  return vmsNamed(cloud, (name) => name === cid || name.startsWith(`${cid} `), signal);
 }
 
 async function snapshotOf(cloud: VsphereCloud, vm: Ref, signal: Signal): Promise<Ref | undefined> {
@@ -236,7 +232,7 @@ export async function replicaOn(
   );
   if (there !== undefined)
     return { vm: there.ref, snapshot: await snapshotAppears(cloud, there.ref, signal) };
-  const name = `${cid} %2f ${datastore.ref.id}`;
+  const name = `${cid} on ${datastore.ref.id}`;
   const folder = await vmFolder(cloud, cloud.config.templateFolder, signal);
   const location = object('VirtualMachineRelocateSpec', { datastore: datastore.ref, pool: cluster.pool });
   const spec = object('VirtualMachineCloneSpec', { location, template: false, powerOn: false });
@@ -249,12 +245,10 @@ export async function replicaOn(
     if (!isFault(error, 'DuplicateName')) throw error;
   }
   // Another process makes it.
-  const other = (await replicasOf(cloud, cid, signal)).find((vm) => escapedSlash(vm.name) === name);
+  const other = (await replicasOf(cloud, cid, signal)).find((vm) => vm.name === name);
   if (other === undefined) throw new CloudError(`Could not find VM for stemcell '${name}'`);
   return { vm: other.ref, snapshot: await snapshotAppears(cloud, other.ref, signal) };
 }
-
-const escapedSlash = (name: string): string => (name.includes('/') ? escapedName(name) : name);
 
 const snapshotLooks = 60;
 

@@ -538,7 +538,10 @@ export async function findByMetadata(
     const disks = new Devices(properties['config.hardware.device']).disks.flatMap((disk): FoundResource[] => {
       const cid = diskCidOf(disk);
       const sizeMiB = Math.floor((disk.numberAt('capacityInKB') ?? 0) / 1024);
-      return cid === undefined ? [] : [{ kind: 'disk', cid, sizeMiB, cloudProperties: {} }];
+      // A size of nothing is that of a server which does not tell it.
+      return cid === undefined
+        ? []
+        : [{ kind: 'disk', cid, ...(sizeMiB > 0 ? { sizeMiB } : {}), cloudProperties: {} }];
     });
     return [{ kind: 'vm', cid: properties['name']?.text ?? '' }, ...disks];
   });
