@@ -13,7 +13,7 @@ export async function run(): Promise<BenchResult> {
     await example.create();
     figures.push(...(await unchangedFigures(example)));
     figures.push(await downtimeOfOneProperty(example));
-    figures.push(await overheadOfRecreation(example));
+    figures.push(...(await overheadOfRecreation(example)));
     return { name: 'deployer: the example on the local provider, packages in a simulated cloud', figures };
   } finally {
     await example.tearDown();
@@ -103,7 +103,7 @@ interface EventLine {
 }
 
 /** All of the run that is not a step in which CPI or agent work. */
-async function overheadOfRecreation(example: Example): Promise<Figure> {
+async function overheadOfRecreation(example: Example): Promise<Figure[]> {
   let output = '';
   const totalMs = await timeMs(async () => {
     const command = example.command('create-env', '--recreate', '--json', '--vars-store', example.creds);
@@ -121,12 +121,16 @@ async function overheadOfRecreation(example: Example): Promise<Figure> {
     else if (event.type === 'started' && stages.get(event.parent ?? '') === 'deploying') steps.add(id);
     else if (event.durationMs !== undefined && steps.has(id)) workMs += event.durationMs;
   }
-  return {
-    label: '--recreate: deployer beside the sum of CPI calls and agent work',
-    value: (100 * (totalMs - workMs)) / workMs,
-    unit: '%',
-    aim: '<= 10 %',
-  };
+  return [
+    { label: '--recreate: CPI calls and agent work', value: workMs / 1000, unit: 's' },
+    { label: '--recreate: the deployer itself', value: (totalMs - workMs) / 1000, unit: 's' },
+    {
+      label: '--recreate: deployer beside the sum of CPI calls and agent work',
+      value: (100 * (totalMs - workMs)) / workMs,
+      unit: '%',
+      aim: '<= 10 %',
+    },
+  ];
 }
 
 /** Twenty packages of 300 ms each, on a first VM and on another one. */

@@ -79,6 +79,8 @@ interface CloudCommon {
 export interface BuiltInCloud extends CloudCommon {
   readonly kind: 'built-in';
   readonly plugin: string;
+  /** Micro's `cloud.provider.path`: this executable is the CPI, whatever the plug-in is. Absolute. */
+  readonly executable?: string;
 }
 
 /** `cloud_provider.template(s)`: a CPI release that is compiled and rendered on this machine. */
@@ -140,8 +142,6 @@ export interface MicroModel {
   readonly agentServicesIp?: string;
   /** Image that exists in the cloud, used when no stemcell is given. */
   readonly imageId?: string;
-  /** `cloud.provider.path`: an external CPI executable. */
-  readonly cpiPath?: string;
 }
 
 /** What both front ends (create-env manifest, micro_bosh.yml) are translated to, and what the engine deploys. */

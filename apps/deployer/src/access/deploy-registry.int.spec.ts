@@ -106,6 +106,8 @@ describe('the registry of a deploy', () => {
 
     expect(again.registry.port).not.toBe((thief.address() as AddressInfo).port);
     expect(again.store.current.own.registry?.port).toBe(again.registry.port);
+    expect(first.registry.movedFrom).toBeUndefined();
+    expect(again.registry.movedFrom).toBe(`127.0.0.1:${first.registry.port}`);
     expect(await ask(again.registry)).toBe(200);
   });
 });

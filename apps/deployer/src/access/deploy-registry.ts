@@ -17,6 +17,8 @@ export interface RegistryAccess {
 export interface DeployRegistry {
   readonly access: RegistryAccess;
   readonly port: number;
+  /** Where the VMs that are there look for it, when that is somewhere else. */
+  readonly movedFrom: string | undefined;
   close(): Promise<void>;
 }
 
@@ -47,7 +49,9 @@ export async function startRegistry(store: StateStore, address: string): Promise
     server = await open(0);
     bound = await server.listen();
   }
+  const known = store.current.own.registry;
   record = { ...record, port: bound[0]?.port ?? record.port };
+  const hasMoved = known !== undefined && (known.address !== address || known.port !== record.port);
   await store.update({ own: { registry: record } });
   const host = address.includes(':') ? `[${address}]` : address;
   return {
@@ -58,6 +62,7 @@ export async function startRegistry(store: StateStore, address: string): Promise
       ca: record.ca,
     },
     port: record.port,
+    movedFrom: hasMoved ? `${known.address}:${known.port}` : undefined,
     close: () => server.close(),
   };
 }

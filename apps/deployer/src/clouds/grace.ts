@@ -1,3 +1,6 @@
+/** How long a CPI may go on with the call it is in, after the operator has asked to stop. */
+export const callGraceMs = 60_000;
+
 export interface Grace {
   /** Aborts `graceMs` after the signal that it was made from. */
   readonly signal: AbortSignal;

@@ -19,7 +19,7 @@ import type { CloudAccess } from '../ports/deployer-dependencies.ts';
 import { boundedLog } from '../state/bounded-log.ts';
 import type { StateStore } from '../state/state-store.ts';
 import { plainJson } from '../state/state-document.ts';
-import { graceAfterAbort } from './grace.ts';
+import { callGraceMs, graceAfterAbort } from './grace.ts';
 
 /** Where this machine keeps what environments share. */
 export interface CpiCaches {
@@ -27,9 +27,6 @@ export interface CpiCaches {
   /** Compiled packages of CPIs. */
   readonly compiled: string;
 }
-
-/** How long a CPI may go on with the call it is in, after the operator has asked to stop. */
-const graceMs = 60_000;
 
 /** Installs the CPI release on this machine and drives its `bin/cpi`, one process per call. */
 export async function openReleaseCloud(
@@ -41,7 +38,7 @@ export async function openReleaseCloud(
 ): Promise<Cpi & CpiExtensions> {
   const installed = await install(cloud, access, store, context, caches);
   const log = boundedLog(store.paths.cpiLog);
-  const grace = graceAfterAbort(context.signal, graceMs);
+  const grace = graceAfterAbort(context.signal, callGraceMs);
   const cpi = new ProcessCpi({
     executable: installed.executable,
     env: installed.env,

@@ -126,10 +126,12 @@ export async function knownCloud(request: KnownCloudRequest, state: EnvironmentS
 
 /** `cloud_provider` of the last deploy, as the state keeps it. */
 export function recordedCloud(recorded: Readonly<Record<string, unknown>>): BuiltInCloud | ReleaseCloud {
-  const { kind, plugin, templates, releases, properties } = recorded;
+  const { kind, plugin, executable, templates, releases, properties } = recorded;
   if (!isJsonObject(properties)) throw cloudUnreadable();
   const common: { properties: JsonObject } = { properties };
-  if (kind === 'built-in' && typeof plugin === 'string') return { kind, plugin, ...common };
+  if (kind === 'built-in' && typeof plugin === 'string') {
+    return { kind, plugin, ...(typeof executable === 'string' && { executable }), ...common };
+  }
   if (kind !== 'release' || !Array.isArray(templates) || !Array.isArray(releases)) throw cloudUnreadable();
   const readable = templates.map((template: unknown) => {
     if (!isJsonObject(template)) throw cloudUnreadable();

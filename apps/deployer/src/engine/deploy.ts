@@ -246,6 +246,13 @@ export class Session {
             startRegistry(environment.store, address),
           );
           cloud = await open(registry);
+          if (registry.movedFrom !== undefined && vmCid !== '') {
+            context.events.message(
+              `The registry moved: VM '${vmCid}' knows it at ${registry.movedFrom}, and it is at ${registry.access.endpoint} now. ` +
+                'The VM lives from the settings that it has; a new one (--recreate) gets the new address.',
+              { level: 'warning' },
+            );
+          }
         }
       } catch (error) {
         await registry?.close();

@@ -107,6 +107,15 @@ describe('micro_bosh.yml', () => {
     expect(warnings.map(({ message }) => message)).toEqual(['apply_spec.properties.loggregator is not used']);
   });
 
+  it('takes an executable as the CPI in place of the plug-in, relative to the manifest', () => {
+    const text = '{name: m, cloud: {plugin: vsphere, provider: {path: bin/cpi}, properties: {}}}';
+
+    expect(translate(text).model.cloud).toMatchObject({
+      plugin: 'vsphere',
+      executable: expect.stringMatching(/^\/.*bin\/cpi$/) as string,
+    });
+  });
+
   it('keeps a registry on this machine out of the CPI options, and any other in', () => {
     const other = openstack.replace('localhost:25889', 'registry.example:25777');
 

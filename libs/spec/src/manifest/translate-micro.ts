@@ -72,6 +72,7 @@ export function translateMicroManifest(
     ...(options.image === undefined ? {} : { imageId: options.image }),
   };
   const sshTunnel = readTunnel(cursor, plugin, cloudProperties, micro.clientServicesIp, options);
+  const executable = textAt(mapAt(mapAt(merged, 'cloud'), 'provider'), 'path');
   const mbus = readMbus(cursor, cloudProperties, micro.clientServicesIp);
   const disk = resources['persistent_disk'];
   if (typeof disk !== 'number' || disk <= 0) {
@@ -84,6 +85,7 @@ export function translateMicroManifest(
     cloud: {
       kind: 'built-in',
       plugin,
+      ...(executable === undefined ? {} : { executable: resolvePath(executable, options) }),
       properties: withoutOwnRegistry(cloudProperties),
       ...(mbus === undefined ? {} : { mbus }),
       ...(sshTunnel === undefined ? {} : { sshTunnel }),
@@ -141,7 +143,6 @@ function readMicroModel(
   const clientServicesIp = vip ?? ip;
   const agentServicesIp = network['type'] === 'dynamic' ? vip : (deploymentIp ?? ip);
   const imageId = textAt(mapAt(mapAt(merged, 'resources'), 'cloud_properties'), 'image_id');
-  const cpiPath = textAt(mapAt(mapAt(merged, 'cloud'), 'provider'), 'path');
   const applySpec = mapAt(merged, 'apply_spec');
   return {
     plugin,
@@ -150,7 +151,6 @@ function readMicroModel(
     ...(clientServicesIp === undefined ? {} : { clientServicesIp }),
     ...(agentServicesIp === undefined ? {} : { agentServicesIp }),
     ...(imageId === undefined ? {} : { imageId }),
-    ...(cpiPath === undefined ? {} : { cpiPath }),
   };
 }
 
