@@ -8,4 +8,10 @@ console.log(
     `${report.shares.join(' + ')} answers, p50 ${report.p50Ms.toFixed(0)} ms, p99 ${report.p99Ms.toFixed(0)} ms`,
 );
 for (const error of report.errors.slice(0, 10)) console.error(error);
-process.exit(report.errors.length === 0 ? 0 : 1);
+const [fewest = 0] = [...report.shares].sort((a, b) => a - b);
+const problems = [
+  ...(report.errors.length > 0 ? [`${report.errors.length} agents got no settings`] : []),
+  ...(fewest < agents / 4 ? ['one of the processes served less than a quarter of the agents'] : []),
+];
+console.log(problems.length === 0 ? 'PASSED' : `FAILED: ${problems.join('; ')}`);
+process.exit(problems.length === 0 ? 0 : 1);

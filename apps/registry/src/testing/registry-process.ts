@@ -20,18 +20,26 @@ export class RegistryProcess {
   readonly port: number;
   readonly scheme: 'http' | 'https';
   readonly #ca: string | undefined;
+  readonly #program: string;
   #child: ChildProcess | undefined;
   output = '';
 
   constructor(
     config: object,
-    options: { readonly port: number; readonly ca?: string; readonly directory?: string },
+    options: {
+      readonly port: number;
+      readonly ca?: string;
+      readonly directory?: string;
+      /** Instead of the sources: the program as it is shipped. */
+      readonly program?: string;
+    },
   ) {
     this.directory = options.directory ?? mkdtempSync(join(tmpdir(), 'microbosh-registry-'));
     this.configFile = join(this.directory, `registry-${options.port}.yml`);
     this.port = options.port;
     this.scheme = options.ca === undefined ? 'http' : 'https';
     this.#ca = options.ca;
+    this.#program = options.program ?? MAIN;
     this.configure(config);
   }
 
@@ -49,7 +57,7 @@ export class RegistryProcess {
   }
 
   async start(): Promise<void> {
-    const child = spawn(process.execPath, [MAIN, '-c', this.configFile], {
+    const child = spawn(process.execPath, [this.#program, '-c', this.configFile], {
       env: ENVIRONMENT,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -57,11 +65,11 @@ export class RegistryProcess {
     for (const stream of [child.stdout, child.stderr]) {
       stream?.on('data', (chunk: Buffer) => (this.output = (this.output + chunk.toString()).slice(-20_000)));
     }
-    for (let attempt = 0; attempt < 400; attempt += 1) {
+    for (let attempt = 0; attempt < 2_000; attempt += 1) {
       if (child.exitCode !== null) throw new Error(`the registry ended: ${this.output}`);
       const answer = await this.call('GET', '/readyz').catch(() => undefined);
       if (answer?.status === 200) return;
-      await sleep(25);
+      await sleep(5);
     }
     throw new Error(`the registry is not ready: ${this.output}`);
   }
@@ -90,7 +98,7 @@ export class RegistryProcess {
 
   /** Runs one command of the program on the same configuration. */
   async command(...args: string[]): Promise<{ readonly exitCode: number | null; readonly output: string }> {
-    const child = spawn(process.execPath, [MAIN, ...args, '-c', this.configFile], {
+    const child = spawn(process.execPath, [this.#program, ...args, '-c', this.configFile], {
       env: ENVIRONMENT,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
