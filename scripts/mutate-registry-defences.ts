@@ -368,7 +368,8 @@ function runSpec(copy: string, mutation?: Mutation): ReadonlyMap<string, string>
         ),
       },
       encoding: 'utf8',
-      timeout: 180_000,
+      // All tests of the spec run once, and only the one of the defence afterwards.
+      timeout: mutation ? 180_000 : 600_000,
     },
   );
   if (result.error) throw result.error;
