@@ -36,7 +36,8 @@ export async function startRegistry(store: StateStore, address: string): Promise
       listeners: [
         { address, port, tls: { certificate: record.certificate, privateKey: record.private_key } },
       ],
-      drainMs: 1_000,
+      // What is still connected has its answers: the CPI of this process, and agents that wait for nothing more.
+      drainMs: 0,
     });
   let server = await open(record.port);
   let bound: readonly { readonly port: number }[];
