@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CommandFailed, NodeCommandRunner, type CommandRunner, type RunOptions } from '@microbosh/host';
@@ -83,4 +83,18 @@ describe('the log of an agent', () => {
     };
     expect(await bundle('agent')).toEqual({});
   });
+});
+
+it('a bundle that nobody removed goes with the next one after a day, and nothing else', async () => {
+  mkdirSync(layout.tmp, { recursive: true });
+  const ages = { 'microbosh-logs-old.tgz': 25, 'microbosh-logs-new.tgz': 23, 'other.tgz': 25 };
+  for (const [name, hours] of Object.entries(ages)) {
+    const at = new Date(Date.now() - hours * 3_600_000);
+    writeFileSync(join(layout.tmp, name), '');
+    utimesSync(join(layout.tmp, name), at, at);
+  }
+
+  rmSync(await bundleLogs('job', [], { layout, runner }));
+
+  expect(readdirSync(layout.tmp).sort()).toEqual(['microbosh-logs-new.tgz', 'other.tgz']);
 });

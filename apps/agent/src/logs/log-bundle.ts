@@ -15,6 +15,8 @@ interface LogRoot {
 const maxFiles = 100_000;
 /** Of the agent's journal: its end. */
 const maxJournalBytes = 20 * 1024 * 1024;
+/** After which a bundle is no longer waited for. */
+const maxBundleAgeMs = 24 * 3_600_000;
 const journalFile = 'microbosh-agent.journal.log';
 
 /**
@@ -29,6 +31,7 @@ export async function bundleLogs(
 ): Promise<string> {
   const { layout } = parts;
   await mkdir(layout.tmp, { recursive: true, mode: 0o755 });
+  await removeOldBundles(layout.tmp);
   const tarball = join(layout.tmp, `${tarballPrefix}${randomUUID()}.tgz`);
   const scratch: string[] = [];
   const args: string[] = [];
@@ -67,6 +70,15 @@ export async function bundleLogs(
 }
 
 export const tarballPrefix = 'microbosh-logs-';
+
+async function removeOldBundles(dir: string): Promise<void> {
+  for (const name of await readdir(dir)) {
+    const path = join(dir, name);
+    if (!name.startsWith(tarballPrefix)) continue;
+    const found = await stat(path).catch(() => undefined);
+    if (found && Date.now() - found.mtimeMs > maxBundleAgeMs) await rm(path, { force: true });
+  }
+}
 
 function rootOf(type: string, layout: Layout): LogRoot {
   if (type === 'job') return { dir: layout.logs, prefix: '' };
