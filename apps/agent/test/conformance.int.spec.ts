@@ -48,7 +48,14 @@ it('the agent passes every case of the conformance suite', async () => {
     expect([...effects].sort()).toEqual(['flush_neighbour', 'remove_ssh_users']);
 
     const all = await run(
-      ...['--require-all', '--destructive', '--restarts', '--power-off', '--disks', 'disk-1,disk-2'],
+      ...[
+        '--require-all',
+        '--destructive',
+        '--restarts',
+        '--power-off',
+        '--disks',
+        'disk-1=/dev/disk-1,disk-2',
+      ],
     );
     expect(all.results.filter(({ verdict }) => verdict !== 'ok')).toEqual([]);
     expect(all.counts.ok).toBeGreaterThan(150);

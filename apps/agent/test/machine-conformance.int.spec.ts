@@ -43,10 +43,10 @@ it('the agent on a real machine passes the conformance suite, and the machine sh
   const mbus = 'https://mbus:secret@127.0.0.1:6868';
   // In the background: a busy machine may take longer than one command of the test machine.
   await machine.run(
-    `(${node} ${root}/libs/agent-protocol/src/conformance/main.ts --mbus ${mbus} --ca /var/vcap/bosh/agent.crt --require-all --destructive --restarts --power-off --disks a,b --json > /var/vcap/report.tmp; mv /var/vcap/report.tmp /var/vcap/report.json) > /dev/null 2>&1 < /dev/null &`,
+    `(${node} ${root}/libs/agent-protocol/src/conformance/main.ts --mbus ${mbus} --ca /var/vcap/bosh/agent.crt --require-all --destructive --restarts --power-off --disks a=/dev/disk/by-id/microbosh-a,b --json > /var/vcap/report.tmp; mv /var/vcap/report.tmp /var/vcap/report.json) > /dev/null 2>&1 < /dev/null &`,
   );
   const report = join(machine.directory, 'vcap/report.json');
-  await expect.poll(() => existsSync(report), { timeout: 100_000, interval: 500 }).toBe(true);
+  await expect.poll(() => existsSync(report), { timeout: 300_000, interval: 500 }).toBe(true);
 
   const output = readFileSync(report, 'utf8');
   const { results, counts } = JSON.parse(output) as {
@@ -78,4 +78,4 @@ it('the agent on a real machine passes the conformance suite, and the machine sh
   const { agent_task_id: id } = (await ask('configure_networks')) as { agent_task_id: string };
   await expect.poll(nameOf, { timeout: 60_000, interval: 200 }).toBe('fresh');
   expect(await ask('get_task', id)).toBe('ok');
-});
+}, 400_000);

@@ -10,6 +10,7 @@ import { summariseTree, type TreeSummary } from './tree-digest.ts';
 
 /** In the top directory of a disk that is being filled: it must not be taken for the original. */
 export const unfinishedCopyFile = '.microbosh-unfinished-copy.json';
+const halfWrittenMarker = /^\.\.microbosh-unfinished-copy\.json\.[0-9a-f]+\.tmp$/;
 const notCopied = ['lost+found', unfinishedCopyFile];
 
 export interface MigrationOptions {
@@ -85,6 +86,10 @@ export class Migration {
     }
     const markerPath = join(migrationTarget, unfinishedCopyFile);
     const marker = await readJsonObjectIfPresent(markerPath);
+    // What an agent that died while it wrote the marker has left of it.
+    for (const name of await readdir(migrationTarget)) {
+      if (halfWrittenMarker.test(name)) await rm(join(migrationTarget, name));
+    }
     const held = (await readdir(migrationTarget)).filter((name) => !notCopied.includes(name));
     if (marker !== undefined && stringOf(marker, 'from') === this.#options.from) {
       // What an interrupted copy has left; the marker proves that it is nothing else.

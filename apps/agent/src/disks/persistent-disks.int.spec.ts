@@ -219,6 +219,10 @@ describe('a migration', () => {
       for (let killAt = 0; ; killAt += kills.stride) {
         expect(await machine.agent(['mount', to])).toMatchObject({ ok: true });
         await machine.run('find /var/vcap/store_migration_target -mindepth 1 -delete');
+        // As from an agent that died while it wrote its mark.
+        await machine.run(
+          'touch /var/vcap/store_migration_target/..microbosh-unfinished-copy.json.0123456789ab.tmp',
+        );
         const killed = await machine.agent(['migrate', from, to], killAt);
         await machine.powerOff();
         await machine.boot();

@@ -179,6 +179,16 @@ const lifeCycle: readonly Case[] = [
   on('run_errand', 'destructive', 'does not know an errand that is no job', async ({ agent }) =>
     expectException(await agent.task('run_errand', ['absent']), /Could not find errand absent/),
   ),
+  on(
+    'run_errand',
+    'destructive',
+    'runs the first job when it is given no name, or wants the template of old',
+    async ({ agent }) => {
+      const answer = await agent.task('run_errand', []);
+      if ('value' in answer) expectValue(answer, { stdout: 'out\n', stderr: 'err\n', exit_code: 3 });
+      else expectException(answer, /At least one job template is required to run an errand/);
+    },
+  ),
   on('drain', 'none', 'refuses the type status', async ({ agent }) =>
     expectException(await agent.task('drain', ['status', {}]), /Unexpected call with drain type 'status'/),
   ),

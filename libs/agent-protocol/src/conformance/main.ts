@@ -17,7 +17,8 @@ Without further flags nothing on the machine is changed.
   --ca FILE          trust this authority only (default: the certificate is not verified)
   --files            also cases that leave small files (blobs, hints of disks, bundles of logs)
   --destructive      also cases that replace jobs, packages, host names, users; implies --files
-  --disks CID,CID    with --destructive: two attached disks that may be formatted
+  --disks CID,CID    with --destructive: two attached disks that may be formatted; CID=PATH names the device
+                     of the first, for add_dynamic_disk
   --restarts         also methods that end the agent; something has to start it again
   --power-off        also shutdown, as the last case
   --callback HOST    how the agent reaches this machine, for signed URLs (default: the loopback, for a local agent)
@@ -64,7 +65,8 @@ async function main(): Promise<number> {
   if (values['power-off']) effects.add('power');
   const isLocal = ['127.0.0.1', 'localhost', '[::1]'].includes(mbus.hostname);
   const callbackHost = values.callback ?? (isLocal ? '127.0.0.1' : undefined);
-  const [first, second] = (values.disks ?? '').split(',');
+  const [one = '', second = ''] = (values.disks ?? '').split(',');
+  const [first = '', path] = one.split('=');
 
   const agent = new WireAgent({
     mbus,
@@ -82,6 +84,7 @@ async function main(): Promise<number> {
         run: randomBytes(4).toString('hex'),
         ...(callback ? { callback } : {}),
         ...(first && second ? { disks: [first, second] as const } : {}),
+        ...(first && path ? { device: { cid: first, path } } : {}),
       },
       {
         effects,

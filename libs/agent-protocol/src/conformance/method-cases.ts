@@ -136,6 +136,18 @@ const disks: readonly Case[] = [
   on('remove_persistent_disk', 'files', 'is content when there is no such disk', async ({ agent, run }) =>
     expectValue(await agent.task('remove_persistent_disk', [`absent-${run}`]), {}),
   ),
+  on(
+    'add_dynamic_disk',
+    'files',
+    'takes a hint, also again, and the disk is removed',
+    async ({ agent, device }) => {
+      const { cid, path } = device ?? { cid: '', path: '' };
+      expectValue(await agent.task('add_dynamic_disk', [cid, { path }]), {});
+      expectValue(await agent.task('add_dynamic_disk', [cid, path]), {});
+      expectValue(await agent.call('remove_dynamic_disk', [cid]), {});
+    },
+    'device',
+  ),
   on('remove_dynamic_disk', 'files', 'is content when there is no such disk', async ({ agent, run }) =>
     expectValue(await agent.call('remove_dynamic_disk', [`absent-${run}`]), {}),
   ),
@@ -243,6 +255,12 @@ const blobs: readonly Case[] = [
     const value = objectOf(valueOf(await agent.call('bundle_logs', [{ log_type: 'agent', filters: [] }])));
     const path = stringOf(value.logs_tar_path, 'logs_tar_path');
     expectThat(/^sha512:[0-9a-f]{128}$/.test(stringOf(value.sha512, 'sha512')), 'sha512 has another form');
+    expectValue(await agent.call('remove_file', [path]), path);
+  }),
+  on('remove_file', 'files', 'answers the path, also when the file is gone', async ({ agent }) => {
+    const bundle = objectOf(valueOf(await agent.call('bundle_logs', [{ log_type: 'job' }])));
+    const path = stringOf(bundle.logs_tar_path, 'logs_tar_path');
+    expectValue(await agent.call('remove_file', [path]), path);
     expectValue(await agent.call('remove_file', [path]), path);
   }),
   on('bundle_logs', 'none', 'refuses another type', async ({ agent }) =>

@@ -18,6 +18,8 @@ export interface Context {
   readonly run: string;
   /** Two disks that are attached and may be formatted. */
   readonly disks?: readonly [string, string];
+  /** Where the machine has the first of them. */
+  readonly device?: { readonly cid: string; readonly path: string };
 }
 
 export interface Case {
@@ -25,7 +27,7 @@ export interface Case {
   readonly method: string;
   readonly title: string;
   readonly effect: Effect;
-  readonly needs?: 'callback' | 'disks';
+  readonly needs?: 'callback' | 'disks' | 'device';
   readonly run: (context: Context) => Promise<void>;
 }
 
@@ -76,6 +78,7 @@ async function runCase(item: Case, context: Context, options: SuiteOptions): Pro
   if (!options.effects.has(item.effect)) return skip(`changes the machine (${item.effect})`);
   if (item.needs === 'callback' && !context.callback) return skip('the agent cannot reach this process');
   if (item.needs === 'disks' && !context.disks) return skip('no disks were named');
+  if (item.needs === 'device' && !context.device) return skip('no device was named');
   const startedAt = performance.now();
   const done = (verdict: Verdict, reason?: string): Result => ({
     ...{ method, title, verdict, durationMs: Math.round(performance.now() - startedAt) },
