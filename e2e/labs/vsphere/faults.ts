@@ -132,6 +132,8 @@ export function faultCases(
   lab: VsphereLab & { readonly before: ReadonlySet<string>; readonly tls: FaultProxyTls },
 ): readonly LabCase[] {
   const make = calls(lab.image);
+  const { host: address } = lab.vcenter;
+  const origin = `https://${typeof address === 'string' ? address : ''}`;
 
   async function healthy<T>(use: (cpi: Cpi) => Promise<T>): Promise<T> {
     const { cpi } = vsphereUnderTest(lab.vcenter);
@@ -152,7 +154,7 @@ export function faultCases(
   }
 
   function behind(proxy: FaultProxy, readTimeoutSeconds: number): Cpi {
-    const host = new URL(proxy.addressOf(`https://${String(lab.vcenter['host'])}`)).host;
+    const host = new URL(proxy.addressOf(origin)).host;
     const options = lab.vcenter['connection_options'] as JsonObject;
     const connection_options = { ...options, read_timeout: readTimeoutSeconds };
     return vsphereUnderTest({ ...lab.vcenter, host, connection_options }).cpi;
@@ -173,7 +175,7 @@ export function faultCases(
   }
 
   async function matrix(scenario: Scenario): Promise<void> {
-    const proxy = await FaultProxy.start([`https://${String(lab.vcenter['host'])}`], lab.tls);
+    const proxy = await FaultProxy.start([origin], lab.tls);
     try {
       const records = await prepared(scenario);
       proxy.seen.length = 0;

@@ -59,7 +59,12 @@ function vmxOptions(cloud: VsphereCloud, properties: JsonObject): Record<string,
   const own = properties['vmx_options'] ?? {};
   if (!isJsonObject(own)) throw new CloudError("'vmx_options' of the VM cloud properties must be a map");
   const merged = { ...cloud.config.vmxOptions, ...own };
-  return Object.fromEntries(Object.entries(merged).map(([key, value]) => [key, String(value)]));
+  return Object.fromEntries(
+    Object.entries(merged).map(([key, value]) => [
+      key,
+      typeof value === 'string' ? value : JSON.stringify(value),
+    ]),
+  );
 }
 
 async function wantedNetworks(

@@ -76,7 +76,7 @@ const controllers = {
 function vcenterOf(config: CpiConfig): unknown {
   const properties = withoutNulls(config.cloud.properties);
   const { vcenters, vsphere } = isJsonObject(properties) ? properties : {};
-  const [first, ...more] = Array.isArray(vcenters) ? vcenters : [];
+  const [first, ...more] = Array.isArray(vcenters) ? (vcenters as readonly unknown[]) : [];
   if (more.length > 0) throw new InvalidCall('vSphere CPI only supports a single vCenter');
   return { ...(isJsonObject(first) ? first : {}), ...(isJsonObject(vsphere) ? vsphere : {}) };
 }

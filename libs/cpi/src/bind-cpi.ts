@@ -31,9 +31,9 @@ export function bindCpi<C, M extends CloudMethods<C>>(
 ): Cpi & Required<Pick<Full, keyof M & keyof Full>> {
   const { createVm, ...others } = methods;
   const bound = Object.fromEntries(
-    Object.entries(others).map(([name, method]) => [
+    (Object.entries(others) as [string, (cloud: C, ...args: never[]) => unknown][]).map(([name, method]) => [
       name,
-      (...args: readonly unknown[]): unknown => Reflect.apply(method, undefined, [cloud, ...args]),
+      (...args: never[]): unknown => method(cloud, ...args),
     ]),
   );
   const cpi: Pick<Cpi, 'createVm'> = {

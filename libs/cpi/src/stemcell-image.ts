@@ -16,7 +16,7 @@ export interface UnpackedFile {
 
 export interface UnpackedImage {
   readonly files: readonly UnpackedFile[];
-  remove(): Promise<void>;
+  readonly remove: () => Promise<void>;
 }
 
 /**
@@ -48,7 +48,7 @@ export async function unpackImage(
 export interface RootImage {
   readonly path: string;
   readonly sizeBytes: number;
-  remove(): Promise<void>;
+  readonly remove: () => Promise<void>;
 }
 
 /** `root.img` of a stemcell's `image`. */
