@@ -65,6 +65,34 @@ describe('a CPI or an agent that does not answer as it should', () => {
   });
 });
 
+describe('a deploy of what is deployed already', () => {
+  it('makes a VM anew that is gone, with its disk', async () => {
+    await deployed();
+    const [[lost] = ['']] = simulation.cloud.vms;
+    simulation.cloud.vms.delete(lost);
+    for (const disk of simulation.cloud.disks.values()) disk.attachedTo = undefined;
+
+    const { exitCode, output } = await simulation.here('create');
+
+    expect(exitCode, output).toBe(0);
+    expect(output).toMatch(/^deployed$/m);
+    expect(simulation.cloud.vms.has(lost)).toBe(false);
+    expect([...simulation.cloud.vms.values()]).toMatchObject([{ jobs: 'running', store: 'disk-3' }]);
+    await expectConverged(simulation, await simulation.here('converge'), 'after the loss of the VM');
+  });
+
+  it('leaves a VM alone that is there and silent', async () => {
+    await deployed();
+    const [[old, vm] = []] = simulation.cloud.vms;
+    if (vm !== undefined) vm.silent = true;
+
+    const { exitCode, output } = await simulation.here('create');
+
+    expect([exitCode, output]).toEqual([0, expect.stringMatching(/^unchanged$/m)]);
+    expect([...simulation.cloud.vms.keys()]).toEqual([old]);
+  });
+});
+
 describe('a new VM that fails beside the old one', () => {
   const moved: Partial<Wish> = { address: '10.0.0.6' };
 

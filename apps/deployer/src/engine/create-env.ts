@@ -9,6 +9,7 @@ import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { EnvironmentState, RememberedInputs } from '../state/environment-state.ts';
 import { deploy, validateDeployment } from './deploy.ts';
+import { isVmGone } from './lost-vm.ts';
 import type { Deployment, DeployFlags, ExpectedPlan } from './deploy.ts';
 
 export interface CreateEnvRequest {
@@ -49,7 +50,10 @@ export async function createEnv(request: CreateEnvRequest): Promise<'deployed' |
     }
     const deployment = await validateDeployment(model, environment, dependencies, flags, context);
     try {
-      if (isDeployed(deployment, environment, flags)) {
+      if (
+        isDeployed(deployment, environment, flags) &&
+        !(await isVmGone(deployment, environment, dependencies, context))
+      ) {
         await environment.store.update({ own: { artifacts: [...deployment.artifacts.files] } });
         return 'unchanged';
       }

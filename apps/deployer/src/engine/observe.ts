@@ -15,9 +15,16 @@ export async function observe(run: DeployRun): Promise<Observation> {
       ? {}
       : { previous: presence(await askCloud(() => run.cloud.hasVm(run.effects.context(), old))) };
   if (state.current_vm_cid === '') return { vm: 'none', agent: 'not-asked', disks, ...previous };
-  const vm = presence(await askCloud(() => run.cloud.hasVm(run.effects.context(), state.current_vm_cid)));
+  const vm = await observeVm(run);
   if (vm === 'absent') return { vm, agent: 'not-asked', disks, ...previous };
   return { vm, disks, ...previous, ...(await askAgent(run)) };
+}
+
+/** The VM on record. */
+export async function observeVm(run: DeployRun): Promise<'present' | 'absent' | 'unknown'> {
+  return presence(
+    await askCloud(() => run.cloud.hasVm(run.effects.context(), run.state.current_vm_cid)),
+  );
 }
 
 function presence(answer: boolean | undefined): 'present' | 'absent' | 'unknown' {

@@ -1,12 +1,15 @@
 import { readFile, stat } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { isJsonObject } from '@microbosh/errors';
-import type { JsonObject } from '@microbosh/errors';
+import type { Json, JsonObject } from '@microbosh/errors';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
 
+const reachableMs = 500;
+
 /**
- * Whether the last deploy went through with this very manifest and with these very files. Cheap, and says no when in
- * doubt: the full comparison follows then.
+ * Whether the last deploy went through with this very manifest and with these very files, and something listens where the
+ * agent should. Cheap, and says no when in doubt: the full comparison follows then.
  */
 export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string): Promise<boolean> {
   const state = parse(await readFile(paths.state, 'utf8').catch(() => ''));
@@ -25,7 +28,24 @@ export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string):
   for (const artifact of artifacts) {
     if (!isJsonObject(artifact) || !(await isSameFile(artifact))) return false;
   }
-  return true;
+  return isReachable(own['endpoint']);
+}
+
+/** One connection, without a word: the cloud is asked what became of a VM whose agent takes none. */
+async function isReachable(endpoint: Json | undefined): Promise<boolean> {
+  const mbus = isJsonObject(endpoint) ? endpoint['mbus'] : undefined;
+  if (typeof mbus !== 'string' || !URL.canParse(mbus)) return false;
+  const { hostname, port } = new URL(mbus);
+  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? 443 : port) });
+  return new Promise((resolve) => {
+    const end = (reachable: boolean) => {
+      socket.destroy();
+      resolve(reachable);
+    };
+    socket.setTimeout(reachableMs, () => end(false));
+    socket.once('connect', () => end(true));
+    socket.once('error', () => end(false));
+  });
 }
 
 async function isSameFile(artifact: JsonObject): Promise<boolean> {
