@@ -13,6 +13,34 @@ import { VmView } from './support/vm-view.ts';
 
 const settings = JSON.stringify({ agent_id: 'a-1', note: 'kept by systemd' });
 
+/** Numbers between 0 and 1 that are the same at every run. */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+/** Made anew by every formatting. */
+async function fileSystemsOf(vm: VmView): Promise<readonly string[]> {
+  const sources = ['/var/vcap/data', '/var/vcap/store'].map((target) => vm.mountSource(target) ?? '');
+  return Promise.all(sources.map((source) => vm.run(`blkid -p -s UUID -o value ${source}`)));
+}
+
+/** The agent listens when its bootstrap is done. */
+async function hasBooted(vm: VmView): Promise<boolean> {
+  return (await vm.run('ss -ltnH "sport = :6868"')) !== '';
+}
+
+/** Milliseconds from the start of the machine until its agent listens. */
+async function timeToBoot(example: Example, cid: string): Promise<number> {
+  await example.cpi('reboot_vm', [cid]);
+  const started = Date.now();
+  await eventually(async () => expect(await hasBooted(await VmView.of(example))).toBe(true), 60_000);
+  return Date.now() - started;
+}
+
 describe('the example on a full stemcell of the local provider', () => {
   let example: Example;
   let before: HostSnapshot;
@@ -133,6 +161,66 @@ describe('the example on a full stemcell of the local provider', () => {
       'mine\nrunning',
     );
   });
+
+  it('has monit under systemd for its jobs, which mails the agent', async () => {
+    const vm = await VmView.of(example);
+
+    expect(
+      await vm.run(
+        'systemctl show -p ExecStart --value microbosh-agent | grep -o -- "-M monit" | head -1; systemctl is-active monit',
+      ),
+    ).toBe('-M monit\nactive');
+    const ports = await vm.run('ss -ltnH "sport = :2822 or sport = :2825" | wc -l');
+    expect(ports).toBe('2');
+    expect(
+      await vm.run(
+        "cd /var/vcap/monit && stat -c '%n %a %U' monit.user mail.user alerts.monitrc; cut -d: -f1 monit.user",
+      ),
+    ).toBe('monit.user 600 root\nmail.user 600 root\nalerts.monitrc 600 root\nvcap');
+    // Jobs have no credentials, and their users are kept from the port.
+    const status = (user: string) =>
+      vm.run(
+        `runuser -u ${user} -- curl -s -m 2 -o /dev/null -w '%{http_code}' -u "$(cat /var/vcap/monit/monit.user)" 'http://127.0.0.1:2822/_status2?format=xml' || true`,
+      );
+    expect([await status('root'), await status('vcap')]).toEqual(['200', '000']);
+  });
+
+  it('reports how long each step of its bootstrap took', async () => {
+    const { stdout } = await succeed(example.command('agent', 'bootstrap-report'), { env: example.env });
+
+    expect(stdout).toMatch(/^ +\d+\.\d ms {2}networking +\w+/m);
+    expect(stdout).toMatch(/^ +\d+\.\d ms {2}swap +skipped: swap belongs to the host$/m);
+    const inside = await (await VmView.of(example)).run('microbosh-agent bootstrap-report');
+    expect(inside).toBe(stdout.trimEnd());
+  });
+
+  it('comes up although its power is cut ten times while it boots, and formats no disk again', async () => {
+    const before = await VmView.of(example);
+    const fileSystems = await fileSystemsOf(before);
+    const booted = await timeToBoot(example, before.cid);
+    const random = seeded(4);
+    let unfinished = 0;
+
+    for (let cut = 0; cut < 10; cut += 1) {
+      const vm = await VmView.of(example);
+      process.kill(vm.initPid, 'SIGKILL');
+      await example.cpi('reboot_vm', [vm.cid]);
+      const cutAt = Date.now() + random() * booted;
+      while (Date.now() < cutAt) await sleep(10);
+      if (!(await hasBooted(await VmView.of(example)))) unfinished += 1;
+    }
+    process.kill((await VmView.of(example)).initPid, 'SIGKILL');
+    await example.cpi('reboot_vm', [before.cid]);
+
+    await eventually(async () => expect(await example.getSettings('vm-1')).toBe(settings), 60_000);
+    console.log(`power cut ten times: ${unfinished} times before the agent served, which takes ${booted} ms`);
+    expect(unfinished).toBeGreaterThan(0);
+    const after = await VmView.of(example);
+    expect(await fileSystemsOf(after)).toEqual(fileSystems);
+    expect(await after.run('cat /usr/local/mine; systemctl is-system-running --wait || true')).toBe(
+      'mine\nrunning',
+    );
+  }, 120_000);
 
   it('leaves nothing on the machine when it is deleted', async () => {
     await example.delete();

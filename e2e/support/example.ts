@@ -101,12 +101,12 @@ export class Example {
     return JSON.parse(await readFile(this.stateFile, 'utf8')) as Awaited<ReturnType<Example['state']>>;
   }
 
-  /** Calls a method of the local CPI's executable, as a Director would; returns its result. */
-  async cpi(method: string, args: readonly unknown[]): Promise<unknown> {
+  /** Calls a method of a CPI's executable, as a Director would; returns its result. */
+  async cpi(method: string, args: readonly unknown[], plugin: 'local' | 'qemu' = 'local'): Promise<unknown> {
     const config = join(this.directory, 'cpi.json');
     await writeFile(
       config,
-      JSON.stringify({ cloud: { plugin: 'local', properties: { local: { root_dir: this.localRoot } } } }),
+      JSON.stringify({ cloud: { plugin, properties: { [plugin]: { root_dir: this.localRoot } } } }),
     );
     const request = {
       method,
@@ -115,7 +115,7 @@ export class Example {
       api_version: 2,
     };
     const { stdout } = await succeed(
-      ['sh', '-c', `printf '%s' "$1" | bin/cpi-local "$2"`, 'sh', JSON.stringify(request), config],
+      ['sh', '-c', `printf '%s' "$1" | bin/cpi-${plugin} "$2"`, 'sh', JSON.stringify(request), config],
       this.#options,
     );
     const answer = JSON.parse(stdout) as { result: unknown; error: { message: string } | null };

@@ -5,9 +5,15 @@ import { withQmp } from '@microbosh/cpi-qemu';
 import { succeed } from './commands.ts';
 import type { Example } from './example.ts';
 
+/** What `env.bosh` gives the user vcap. */
+export const hash = '$6$salt$hash';
+export const key = 'ssh-ed25519 AAAA journey';
+
 /** A machine of QEMU, seen from this one. */
 export class QemuView {
   readonly #example: Example;
+  /** Length of the console's text at the last cut. */
+  #seen = 0;
 
   constructor(example: Example) {
     this.#example = example;
@@ -19,8 +25,13 @@ export class QemuView {
       text
         .replace(/file:.*local-host-rootfs\.tgz/, `file://${stemcell}`)
         .replace(/file:.*microbosh-registry\.tgz/, `file://${release}`)
-        .replace(/plugin: local\n {2}properties:\n {4}local:/, 'plugin: qemu\n  properties:\n    qemu:')
-        .replace('ephemeral_disk: 1024', 'memory: 1024\n    root_disk: 6144')
+        .replace(
+          /plugin: local\n {2}properties:\n {4}local:/,
+          `plugin: qemu\n  properties:\n    agent:\n      ntp: [${example.subnet}.1]\n    qemu:`,
+        )
+        .replace('dns: []', `dns: [${example.subnet}.1]`)
+        .replace("password: '*'", `password: '${hash}'\n      authorized_keys: ['${key}']`)
+        .replace('ephemeral_disk: 1024', 'cpu: 2\n    memory: 1024\n    root_disk: 6144')
         .replace('timeout: 60', 'timeout: 300'),
     );
     example.limitMs = 14 * 60_000;
@@ -42,9 +53,17 @@ export class QemuView {
     return Number(await readFile(join(this.#vms, await this.cid(), 'qemu.pid'), 'utf8'));
   }
 
-  /** As when the power fails and comes back. */
-  async cutPowerAfter(seconds: number): Promise<void> {
-    await sleep(seconds * 1000);
+  /** As when the power fails and comes back; `moment` is what the console says then since the last cut, or seconds. */
+  async cutPower(moment: RegExp | number): Promise<void> {
+    const seen = this.#seen;
+    const deadline = Date.now() + 5 * 60_000;
+    if (typeof moment === 'number') await sleep(moment * 1000);
+    else
+      while (!moment.test((await this.console()).slice(seen))) {
+        if (Date.now() > deadline) throw new Error(`the console does not say ${String(moment)}`);
+        await sleep(50);
+      }
+    this.#seen = (await this.console()).length;
     await withQmp(join(this.#vms, await this.cid(), 'qmp.sock'), {}, (qmp) => qmp.execute('system_reset'));
   }
 

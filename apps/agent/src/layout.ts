@@ -1,9 +1,11 @@
 import { join } from 'node:path';
+import { agentPaths } from './platform/agent-paths.ts';
 
 /** Paths below the base directory B (`/var/vcap`) that the protocol side works with; names are the originals'. */
 export interface Layout {
   readonly base: string;
   readonly bosh: string;
+  readonly bootstrapReport: string;
   readonly spec: string;
   readonly applyIntent: string;
   readonly tasks: string;
@@ -36,6 +38,7 @@ export function layoutOf(base: string): Layout {
   return {
     base,
     bosh,
+    bootstrapReport: agentPaths(base).bootstrapReport,
     spec: join(bosh, 'spec.json'),
     applyIntent: join(bosh, 'apply_intent.json'),
     tasks: join(bosh, 'tasks.json'),

@@ -4,6 +4,8 @@ import { pino } from 'pino';
 import { startAgent } from './compose.ts';
 import { parseAgentConfig } from './config/agent-config.ts';
 import { parseCommandLine, type CommandLine } from './config/command-line.ts';
+import { agentPaths } from './platform/agent-paths.ts';
+import { feedWatchdog } from './platform/watchdog.ts';
 import type { AgentHost } from './ports/host.ts';
 import type { Log } from './ports/log.ts';
 
@@ -37,7 +39,13 @@ try {
   const line = parseCommandLine(process.argv.slice(2));
   if (line.printVersion) {
     process.stdout.write(`${version}\n`);
+  } else if (line.printBootstrapReport) {
+    const { formatBootstrapReport } = await import('@microbosh/agent-protocol');
+    const { readBootstrapReport } = await import('./bootstrap/read-report.ts');
+    const { bootstrapReport } = agentPaths(line.baseDir);
+    process.stdout.write(formatBootstrapReport(await readBootstrapReport(bootstrapReport)));
   } else {
+    feedWatchdog(log);
     process.once('SIGTERM', () => end('SIGTERM'));
     process.once('SIGINT', () => end('SIGINT'));
     const host = await createMachine(line, log);

@@ -8,17 +8,19 @@ import { Example } from '../../support/example.ts';
 import { qemuStemcell } from '../../support/full-stemcell.ts';
 import { hostSnapshot } from '../../support/host-snapshot.ts';
 import type { HostSnapshot } from '../../support/host-snapshot.ts';
-import { QemuView } from '../../support/qemu-example.ts';
+import { hash, key, QemuView } from '../../support/qemu-example.ts';
 
 const settings = JSON.stringify({ agent_id: 'a-1', note: 'kept on a real disk' });
-/** Seconds after the start, or after the cut before: kernel and agent's start, the agent's work on the disks. */
-const cuts = [9, 14, 19];
+const finished = (step: string) => new RegExp(`"step":"${step}".*Bootstrap step finished`);
+/** The kernel, the agent before it partitions the disk, and after it has formatted it. */
+const cuts = [4, finished('networking'), finished('data disk')];
 const minutes = 60_000;
 
 describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
   let example: Example;
   let machine: QemuView;
   let before: HostSnapshot;
+  let registryPort: number;
 
   beforeAll(async () => {
     const stemcell = await qemuStemcell();
@@ -34,7 +36,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     const deploy = example.startCreate();
     await deploy.printed('to be ready');
 
-    for (const seconds of cuts) await machine.cutPowerAfter(seconds);
+    for (const moment of cuts) await machine.cutPower(moment);
 
     const { exitCode, output } = await deploy.finished;
     expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Succeeded')]);
@@ -47,45 +49,60 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
       set -u
       hostname; ip -4 -oneline address show scope global; ip -4 route show default; cat /etc/resolv.conf
       systemctl is-system-running --wait || systemctl --failed --plain --no-legend
+      systemctl is-active chrony monit; cat /etc/chrony/sources.d/bosh.sources
       echo "swap $(tail -n +2 /proc/swaps | wc -l)"
       for each in /var/vcap/data /var/vcap/store /tmp /var/tmp; do
         echo "mount $(findmnt -n -o TARGET,SOURCE,OPTIONS $each)"
       done
-      stat -c 'mode %n %a %U:%G' /tmp /var/vcap/data/tmp /etc/cron.allow /var/vcap/store
+      dumpe2fs -h $(findmnt -n -v -o SOURCE /var/vcap/data) 2>/dev/null | grep "^Mount count"
+      stat -c 'mode %n %a %U:%G' /tmp /var/vcap/data/tmp /etc/cron.allow /var/vcap/store /var/vcap/monit/monit.user /var/vcap/monit/alerts.monitrc
       echo "bus root $(curl -ks -m 10 -o /dev/null -w %{http_code} https://127.0.0.1:6868/agent)"
       echo "bus vcap $(runuser -u vcap -- curl -ks -m 3 -o /dev/null -w %{http_code} https://127.0.0.1:6868/agent)"
+      echo "monit vcap $(runuser -u vcap -- curl -s -m 3 -o /dev/null -w %{http_code} http://127.0.0.1:2822/)"
       nft list ruleset
-      getent shadow vcap | cut -d: -f2
-      journalctl -u microbosh-agent -o cat --no-pager | grep -c "Bootstrap step finished" || true
+      echo "password $(getent shadow vcap | cut -d: -f2)"
+      cat /home/vcap/.ssh/authorized_keys
+      systemd-analyze time; systemctl show -p ActiveEnterTimestampMonotonic microbosh-agent
+      echo "agent $(ps -o rss=,time= -C microbosh-agent)"
+      microbosh-agent bootstrap-report
     `);
+    console.log(seen.slice(seen.indexOf('Startup finished')));
 
     const { current_vm_cid: cid } = await example.state();
     expect(cid).toBe(await machine.cid());
     const lines = seen.split('\n');
     expect(seen).toContain(`${example.address}/24`);
     expect(seen).toContain(`default via ${example.subnet}.1`);
+    expect(lines).toContain(`nameserver ${example.subnet}.1`);
     expect(lines).toContain('running');
+    expect(seen).toMatch(/^active\nactive$/m);
+    expect(lines).toContain(`server ${example.subnet}.1 iburst`);
     expect(lines).toContain('swap 1');
     expect(seen).toMatch(/^mount \/var\/vcap\/data +\/dev\/vda3 /m);
     expect(seen).toMatch(/^mount \/var\/vcap\/store +\/dev\/vd[a-z]1 /m);
     expect(seen).toMatch(/^mount \/tmp +\/dev\/vda3\[\/root_tmp\].*nosuid.*nodev.*noexec/m);
+    // Mounted before the last cut, and again after it: formatted once.
+    expect(Number(/^Mount count: +(\d+)$/m.exec(seen)?.[1])).toBeGreaterThan(1);
     expect(lines).toContain('mode /tmp 1777 root:vcap');
     expect(lines).toContain('mode /etc/cron.allow 640 root:vcap');
+    expect(lines).toContain('mode /var/vcap/monit/monit.user 600 root:root');
+    expect(lines).toContain('mode /var/vcap/monit/alerts.monitrc 600 root:root');
     expect(lines).toContain('bus root 401');
     expect(lines).toContain('bus vcap 000');
+    expect(lines).toContain('monit vcap 000');
     expect(seen).toContain('ip daddr 169.254.169.254 drop');
-    expect(seen).toMatch(/ip daddr [0-9.]+ tcp dport \d+ drop comment "registry"/);
+    expect(lines).toContain(`password ${hash}`);
+    expect(lines).toContain(key);
+    registryPort = Number(/ip daddr [0-9.]+ tcp dport (\d+) drop comment "registry"/.exec(seen)?.[1]);
+    expect(registryPort).toBeGreaterThan(0);
   });
 
   it('keeps its users off the registry', async () => {
-    const port = Number(
-      /tcp dport (\d+) drop comment "registry"/.exec(await machine.run('nft list ruleset'))?.[1],
-    );
     const server = createServer((socket) => socket.end('hello'));
-    server.listen(port, `${example.subnet}.1`);
+    server.listen(registryPort, `${example.subnet}.1`);
     await once(server, 'listening');
     try {
-      const url = `telnet://${example.subnet}.1:${port}`;
+      const url = `telnet://${example.subnet}.1:${registryPort}`;
       const seen = await machine.run(
         `curl -s -m 10 ${url}; echo; runuser -u vcap -- curl -s -m 3 ${url} || echo refused`,
       );
@@ -95,23 +112,15 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     }
   });
 
-  it('keeps its data on a larger disk', async () => {
-    await example.edit((text) => text.replace('disk_size: 512', 'disk_size: 768'));
-
-    const deploy = example.startCreate();
-    const { exitCode, output } = await deploy.finished;
-
-    expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Migrating disk content')]);
-    expect(await example.getSettings('vm-1')).toBe(settings);
-  });
-
-  it('is made anew when QEMU was killed, with its data', async () => {
+  it('is made anew by the same deploy when QEMU was killed, and its data is on a larger disk', async () => {
     const cid = await machine.cid();
     process.kill(await machine.pid(), 'SIGKILL');
+    await eventually(async () => expect(await example.cpi('has_vm', [cid], 'qemu')).toBe(false));
+    await example.edit((text) => text.replace('disk_size: 512', 'disk_size: 768'));
 
-    const { exitCode, output } = await example.startCreate('--recreate').finished;
+    const { exitCode, output } = await example.startCreate().finished;
 
-    expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Succeeded')]);
+    expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Migrating disk content')]);
     expect(await machine.cid()).not.toBe(cid);
     expect(await example.getSettings('vm-1')).toBe(settings);
   });

@@ -2,6 +2,7 @@ import { Type, type Static, type TSchema } from 'typebox';
 import {
   AnyJson,
   ApplySpecSchema,
+  BootstrapReportSchema,
   BundleLogsSchema,
   CompiledPackageSchema,
   CompileDependenciesSchema,
@@ -104,6 +105,11 @@ export const methods = {
     'The applied spec, the state of the jobs, and with "full" the vitals.',
     [optional('filter', text)],
     StateSchema,
+  ),
+  get_bootstrap_report: call(
+    'What each step of the last bootstrap did, and how long it took; ours.',
+    [],
+    BootstrapReportSchema,
   ),
   prepare: task(
     'Downloads and installs jobs and packages of a spec without enabling them.',

@@ -206,3 +206,21 @@ export const StateSchema = Type.Object({
   processes: Type.Optional(Type.Array(ProcessSchema)),
   vitals: Type.Optional(VitalsSchema),
 });
+
+/** `reason`: what was changed, why the step was skipped, or how it failed. */
+export const BootstrapReportSchema = Type.Object({
+  startedAt: Type.String(),
+  steps: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      outcome: Type.Union([
+        Type.Literal('done'),
+        Type.Literal('unchanged'),
+        Type.Literal('skipped'),
+        Type.Literal('failed'),
+      ]),
+      reason: Type.Optional(Type.String()),
+      durationMs: Type.Number({ minimum: 0 }),
+    }),
+  ),
+});

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
 import type { JsonObject } from '@microbosh/errors';
 import type { CommandRunner } from '@microbosh/host';
 import { grubConfiguration, makeDiskImage, rootUuid } from './disk-image.ts';
@@ -226,6 +227,9 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
     );
     await writeFile(join(etc, 'infrastructure'), `${this.#request.iaas}\n`);
     await writeFile(join(etc, 'stemcell_version'), `${this.#request.version}\n`);
+    const unit = join(directory, 'etc/systemd/system/microbosh-agent.service.d');
+    await mkdir(unit, { recursive: true });
+    await writeFile(join(unit, 'supervisor.conf'), '[Service]\nEnvironment=SUPERVISOR=monit\n');
     if (this.#flavour.kernelPackage === undefined) return;
     await mkdir(join(directory, 'boot/grub'), { recursive: true });
     await writeFile(join(directory, 'boot/grub/grub.cfg'), grubConfiguration());
@@ -276,11 +280,11 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
             ['qemu-img', 'convert', '-c', '-O', 'qcow2', raw, join(qcow2, 'root.img')],
             options,
           );
-          await this.#tar(qcow2, ['root.img'], image);
+          await this.#tar(qcow2, ['root.img'], image, 'compressed');
           return;
         }
         case 'raw-tgz':
-          await this.#tar(this.#work, ['root.img'], image);
+          await this.#tar(this.#work, ['root.img'], image, 'plain');
           return;
         case 'ovf-tgz':
           await this.#makeOvf(raw, image);
@@ -321,7 +325,7 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
       ),
     );
     await writeFile(join(directory, 'image.mf'), digests.join(''));
-    await this.#tar(directory, ['image.ovf', 'image.mf', 'image-disk1.vmdk'], image);
+    await this.#tar(directory, ['image.ovf', 'image.mf', 'image-disk1.vmdk'], image, 'compressed');
   }
 
   async #pack(image: string, rootFilesystemSha256: string, applySpec: string | undefined): Promise<string> {
@@ -351,30 +355,37 @@ dpkg-query --admindir="$tree/var/lib/dpkg" -W -f '\${Package} \${Version} \${Arc
       request.outputDirectory,
       `microbosh-stemcell-${request.version}-${request.iaas}-${this.#flavour.hypervisor}-${request.os}.tgz`,
     );
-    await this.#tar(directory, members, join(this.#work, 'stemcell.tgz'));
+    await this.#tar(directory, members, join(this.#work, 'stemcell.tgz'), 'compressed');
     await rename(join(this.#work, 'stemcell.tgz'), target);
     return target;
   }
 
-  /** Always the same bytes for the same content. The images are compressed already, or compress well quickly. */
-  async #tar(directory: string, members: readonly string[], target: string): Promise<void> {
+  /**
+   * Always the same bytes for the same content. What is compressed already is stored, in the form of gzip that CPIs and
+   * deployers expect.
+   */
+  async #tar(
+    directory: string,
+    members: readonly string[],
+    target: string,
+    content: 'plain' | 'compressed',
+  ): Promise<void> {
+    const { signal, sourceDateEpoch } = this.#request;
+    const archive = join(this.#work, 'archive.tar');
     await this.#runner.run(
       [
-        'tar',
-        '-C',
-        directory,
-        '--owner=0',
-        '--group=0',
-        '--numeric-owner',
-        '--mode=0644',
-        `--mtime=@${this.#request.sourceDateEpoch}`,
-        '--use-compress-program=gzip -n -1',
-        '-cf',
-        target,
-        ...members,
+        ...(['tar', '-C', directory, '--owner=0', '--group=0', '--numeric-owner', '--mode=0644'] as const),
+        ...[`--mtime=@${sourceDateEpoch}`, '-cf', archive, ...members],
       ],
-      { timeoutMs: longMs, ...(this.#request.signal && { signal: this.#request.signal }) },
+      { timeoutMs: longMs, ...(signal && { signal }) },
     );
+    await pipeline(
+      createReadStream(archive),
+      createGzip({ level: content === 'plain' ? 1 : 0 }),
+      createWriteStream(target),
+      signal ? { signal } : {},
+    );
+    await rm(archive);
   }
 
   async #compress(source: string, target: string): Promise<void> {

@@ -1,4 +1,5 @@
 import type { JsonObject } from '@microbosh/errors';
+import { readBootstrapReport } from '../bootstrap/read-report.ts';
 import { specForState } from '../apply/spec-store.ts';
 import { wrapping } from '../errors.ts';
 import type { ActionTable } from '../handlers/dispatcher.ts';
@@ -12,6 +13,7 @@ export function stateActions(parts: AgentParts): ActionTable {
     ping: async () => 'pong',
     noop: async () => 'nope',
     info: async () => ({ api_version: 1 }),
+    get_bootstrap_report: () => readBootstrapReport(parts.layout.bootstrapReport),
     get_state: async ([filter]) => {
       const spec = await wrapping('Getting current spec', () => parts.specs.current());
       const processes = await wrapping('Getting processes status', () => parts.supervisor.processes());

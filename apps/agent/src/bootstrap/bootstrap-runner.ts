@@ -1,9 +1,10 @@
+import type { BootstrapReport } from '@microbosh/agent-protocol';
 import { isOperationalError, messageOf, OperationalError } from '@microbosh/errors';
 import { writeFileDurably } from '@microbosh/host';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { HostContext } from '../platform/host-context.ts';
-import type { Bootstrap, BootstrapReport, BootstrapStepReport } from '../ports/host.ts';
+import type { Bootstrap } from '../ports/host.ts';
 import type { BootstrapStep, StepResult } from './step.ts';
 
 export class BootstrapFailed extends OperationalError {
@@ -16,7 +17,7 @@ export class BootstrapFailed extends OperationalError {
       details: { step },
       advice:
         (isOperationalError(cause) ? cause.advice : undefined) ??
-        'See `microbosh agent bootstrap-report` on the machine; the agent tries again when it is restarted.',
+        'See `microbosh-agent bootstrap-report` on the machine; the agent tries again when it is restarted.',
       cause,
     });
     this.report = report;
@@ -49,7 +50,7 @@ export class BootstrapRunner implements Bootstrap {
 
   async run(signal?: AbortSignal): Promise<BootstrapReport> {
     const startedAt = new Date().toISOString();
-    const steps: BootstrapStepReport[] = [];
+    const steps: BootstrapReport['steps'] = [];
     const of = this.#options.steps.length;
     for (const [index, step] of this.#options.steps.entries()) {
       signal?.throwIfAborted();
@@ -107,7 +108,7 @@ export class BootstrapRunner implements Bootstrap {
   }
 }
 
-function reportOf(name: string, result: StepResult, durationMs: number): BootstrapStepReport {
+function reportOf(name: string, result: StepResult, durationMs: number): BootstrapReport['steps'][number] {
   switch (result.outcome) {
     case 'done':
       return { name, outcome: 'done', reason: result.changes.join('; '), durationMs };

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { BootstrapReport } from '@microbosh/agent-protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { BootstrapReport } from '../ports/host.ts';
 import { machineSettings } from '../testing/machine-settings.ts';
 import { TestMachine } from '../testing/test-machine.ts';
 

@@ -11,17 +11,22 @@ export interface CommandLine {
   readonly supervisor: SupervisorKind;
   readonly baseDir: string;
   readonly printVersion: boolean;
+  /** Instead of being the agent: shows what its last bootstrap did. */
+  readonly printBootstrapReport: boolean;
 }
 
 export class UsageError extends OperationalError {
   readonly code = 'E_USAGE';
 }
 
+const bootstrapReport = 'bootstrap-report';
 const supervisors: readonly SupervisorKind[] = ['builtin', 'monit', 'dummy'];
 
 /** Flags as Go's: one dash or two, `-P ubuntu` or `-P=ubuntu`. `-r` and `-no-alerts` are accepted and ignored. */
 export function parseCommandLine(args: readonly string[]): CommandLine {
-  const values = parseFlags(args);
+  const { values, positionals } = parseFlags(args);
+  const unknown = positionals.find((word) => word !== bootstrapReport);
+  if (unknown !== undefined) throw usage(`'${unknown}' is not a command`);
   const platform = values.platform ?? 'ubuntu';
   if (platform !== 'ubuntu' && platform !== 'dummy') throw usage(`platform '${platform}' is not known`);
   const supervisor = supervisors.find((kind) => kind === (values.supervisor ?? 'monit'));
@@ -33,6 +38,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
     supervisor,
     baseDir: values.base ?? '/var/vcap',
     printVersion: values.version ?? false,
+    printBootstrapReport: positionals.includes(bootstrapReport),
   };
 }
 
@@ -47,6 +53,7 @@ function parseFlags(args: readonly string[]) {
   try {
     return parseArgs({
       args: normalised,
+      allowPositionals: true,
       options: {
         platform: { type: 'string', short: 'P' },
         config: { type: 'string', short: 'C' },
@@ -56,7 +63,7 @@ function parseFlags(args: readonly string[]) {
         'no-alerts': { type: 'boolean' },
         version: { type: 'boolean', short: 'v' },
       },
-    }).values;
+    });
   } catch (error) {
     throw usage(error instanceof Error ? error.message : String(error));
   }
@@ -64,6 +71,7 @@ function parseFlags(args: readonly string[]) {
 
 function usage(problem: string): UsageError {
   return new UsageError(`${problem}.`, {
-    advice: 'Usage: microbosh-agent -P ubuntu -C /var/vcap/bosh/agent.json -b /var/vcap -M builtin|monit',
+    advice:
+      'Usage: microbosh-agent -P ubuntu -C /var/vcap/bosh/agent.json -b /var/vcap -M builtin|monit, or: microbosh-agent bootstrap-report',
   });
 }

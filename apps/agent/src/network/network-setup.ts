@@ -11,6 +11,7 @@ import { wantFile } from '../platform/wanted-files.ts';
 import { which } from '../platform/which.ts';
 import type { Networks } from '../settings/settings-document.ts';
 import { canonicalAddress } from './addresses.ts';
+import { announceAddresses } from './announce.ts';
 import { renderInterfacesFile } from './ifupdown-file.ts';
 import { listInterfaces, parseDefaultRoutes, type NetworkInterface } from './interfaces.ts';
 import { planNetworks, type NetworkPlan, type PlannedInterface } from './network-plan.ts';
@@ -47,6 +48,12 @@ export class NetworkSetup {
     const changes = plan.interfaces.length === 0 ? [] : await this.#probeInterfaces(plan, nics, signal);
     // Name servers may come with the interface: they are looked at once it is as it should be.
     return changes.length > 0 ? changes : this.#probeNameservers(plan);
+  }
+
+  /** Tells the neighbours of the addresses that the settings give this machine; goes on in the background. */
+  async announce(networks: Networks, signal: AbortSignal): Promise<void> {
+    const plan = planNetworks(networks, await listInterfaces(this.#runner, signal));
+    void announceAddresses(this.#runner, plan.interfaces);
   }
 
   /** Addresses that the interfaces have in fact, for networks that DHCP configures. */

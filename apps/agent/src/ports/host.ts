@@ -1,3 +1,4 @@
+import type { BootstrapReport } from '@microbosh/agent-protocol';
 import type { JsonObject } from '@microbosh/errors';
 import type { AgentSettings, DiskHint } from '@microbosh/spec';
 
@@ -51,21 +52,6 @@ export interface Machine {
   /** Gives a file to a user of this machine. */
   giveFile(path: string, user: string): Promise<void>;
   powerOff(): Promise<void>;
-}
-
-export type StepOutcome = 'done' | 'unchanged' | 'skipped' | 'failed';
-
-export interface BootstrapStepReport {
-  readonly name: string;
-  readonly outcome: StepOutcome;
-  /** Why it was skipped, or how it failed. */
-  readonly reason?: string;
-  readonly durationMs: number;
-}
-
-export interface BootstrapReport {
-  readonly startedAt: string;
-  readonly steps: readonly BootstrapStepReport[];
 }
 
 /** Makes the machine ready, in the order of the original agents; every step may run again at any time. */

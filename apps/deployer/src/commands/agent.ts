@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { methods } from '@microbosh/agent-protocol';
+import { formatBootstrapReport, methods } from '@microbosh/agent-protocol';
 import type { MethodName } from '@microbosh/agent-protocol';
 import { OperationalError, messageOf } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
@@ -14,6 +14,9 @@ export class AgentCallInvalid extends OperationalError {
   readonly code = 'E_AGENT_CALL_INVALID';
 }
 
+/** `bootstrap-report` is for people; everything else is a method. */
+const reportCommand = 'bootstrap-report';
+
 /** One call to the agent, followed to its end; the value is printed as JSON. */
 export async function run(
   context: CommandContext,
@@ -21,9 +24,10 @@ export async function run(
   options: CommandOptions,
 ): Promise<number> {
   const [, method = '', ...rest] = args;
+  if (method === reportCommand) return printBootstrapReport(context, args, options);
   if (!isMethod(method)) {
     throw new AgentCallInvalid(`There is no agent method '${method}'`, {
-      advice: `There are: ${Object.keys(methods).join(', ')}.`,
+      advice: `There are: ${reportCommand}, ${Object.keys(methods).join(', ')}.`,
     });
   }
   const { client } = await openRecorded(context, args, options);
@@ -31,6 +35,22 @@ export async function run(
     const values = await Promise.all(rest.map((text) => parseArgument(text, context.cwd)));
     const value: unknown = await client.call(method, values as never, { signal: context.signal });
     context.console.block(`${JSON.stringify(value, null, 2)}\n`);
+  } finally {
+    await client.close();
+  }
+  return exitCodes.done;
+}
+
+async function printBootstrapReport(
+  context: CommandContext,
+  args: readonly string[],
+  options: CommandOptions,
+): Promise<number> {
+  const { client } = await openRecorded(context, args, options);
+  try {
+    const report = await client.call('get_bootstrap_report', [], { signal: context.signal });
+    if (context.global.json) context.console.json(report);
+    else context.console.block(formatBootstrapReport(report));
   } finally {
     await client.close();
   }

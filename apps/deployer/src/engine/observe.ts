@@ -22,9 +22,7 @@ export async function observe(run: DeployRun): Promise<Observation> {
 
 /** The VM on record. */
 export async function observeVm(run: DeployRun): Promise<'present' | 'absent' | 'unknown'> {
-  return presence(
-    await askCloud(() => run.cloud.hasVm(run.effects.context(), run.state.current_vm_cid)),
-  );
+  return presence(await askCloud(() => run.cloud.hasVm(run.effects.context(), run.state.current_vm_cid)));
 }
 
 function presence(answer: boolean | undefined): 'present' | 'absent' | 'unknown' {
