@@ -1,36 +1,62 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { flavourOf, type Iaas } from '@microbosh/stemcell-builder';
 import { root, succeed } from './commands.ts';
 
 const version = '0.1';
+const buildTimeoutMs = 20 * 60_000;
 const directory = join(root, 'dist/stemcells');
 /** Root file systems by the digest of their inputs: the packages are fetched and unpacked once per checkout. */
-const cache = join(root, 'node_modules/.cache/microbosh/stemcells');
+export const stemcellCache = join(root, 'node_modules/.cache/microbosh/stemcells');
 
 /** The project's own full stemcell for the local provider; answers its path. */
-export const fullLocalStemcell = () => builtStemcell('local', 'local-namespaces');
+export const fullLocalStemcell = () => flavouredStemcell('local');
 
 /** The one for machines of QEMU. */
-export const qemuStemcell = () => builtStemcell('qemu', 'qemu-kvm');
+export const qemuStemcell = () => flavouredStemcell('qemu');
 
-/** With the agent of this checkout, without compilers. */
-async function builtStemcell(iaas: string, flavour: string): Promise<string> {
+/** With the agent of this checkout, without compilers; built when it is older than that. */
+export async function flavouredStemcell(iaas: Iaas): Promise<string> {
+  const stemcell = pathOf(directory, iaas);
+  if ((await changedAt(stemcell)) < (await changedAt(await agentPackage()))) {
+    await buildStemcell(iaas, { out: directory, cache: stemcellCache });
+  }
+  return stemcell;
+}
+
+export async function buildStemcell(
+  iaas: Iaas,
+  options: {
+    readonly out: string;
+    readonly cache?: string;
+    readonly micro?: { readonly release: string; readonly job: string };
+  },
+): Promise<string> {
+  const { out, cache, micro } = options;
+  await succeed(
+    [
+      'bin/microbosh',
+      'build-stemcell',
+      ...['--iaas', iaas, '--no-compilers', '--stemcell-version', version],
+      ...['--agent', await agentPackage(), '--out', out],
+      ...(cache === undefined ? [] : ['--cache', cache]),
+      ...(micro === undefined ? [] : ['--micro', micro.release, '--job', micro.job]),
+    ],
+    { timeoutMs: buildTimeoutMs },
+  );
+  return pathOf(out, iaas);
+}
+
+function pathOf(out: string, iaas: Iaas): string {
+  return join(out, `microbosh-stemcell-${version}-${iaas}-${flavourOf(iaas).hypervisor}-debian-12.tgz`);
+}
+
+/** Of the agent as it is bundled now. */
+async function agentPackage(): Promise<string> {
   const bundle = join(root, 'dist/agent/microbosh-agent.mjs');
   const agent = join(root, 'dist/agent/microbosh-agent.deb');
   if ((await changedAt(agent)) < (await changedAt(bundle))) await succeed(['packaging/agent/build']);
-  const stemcell = join(directory, `microbosh-stemcell-${version}-${flavour}-debian-12.tgz`);
-  if ((await changedAt(stemcell)) < (await changedAt(agent))) {
-    await succeed(
-      [
-        'bin/microbosh',
-        'build-stemcell',
-        ...['--iaas', iaas, '--no-compilers', '--stemcell-version', version],
-        ...['--agent', agent, '--out', directory, '--cache', cache],
-      ],
-      { timeoutMs: 280_000 },
-    );
-  }
-  return stemcell;
+  return agent;
 }
 
 /** Milliseconds; 0 for what is not there. */

@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { Agent, request } from 'undici';
 import { withQmp } from '@microbosh/cpi-qemu';
 import { NodeCommandRunner } from '@microbosh/host';
@@ -16,7 +17,7 @@ const timeoutMs = 400_000;
 const mac = '52:54:00:6d:62:01';
 const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 15_000 });
 
-function settings(iaas: Iaas): Record<string, unknown> {
+function settings(iaas: Iaas, ephemeral: string | undefined): Record<string, unknown> {
   return {
     agent_id: `lab-${iaas}`,
     vm: { name: `lab-${iaas}` },
@@ -35,7 +36,7 @@ function settings(iaas: Iaas): Record<string, unknown> {
               mac,
             },
           },
-    disks: { system: '0', ephemeral: null, persistent: {} },
+    disks: { system: '0', ephemeral: ephemeral ?? null, persistent: {} },
     ntp: [],
     blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/data/blobs' } },
     env: { bosh: { password: '*' } },
@@ -44,6 +45,8 @@ function settings(iaas: Iaas): Record<string, unknown> {
 
 export interface BootReport {
   readonly iaas: Iaas;
+  /** How often the file system of the data disk was mounted; undefined: there is none. */
+  readonly dataMounts: number | undefined;
   /** Status of the agent's answer to a request without credentials; undefined: it did not answer. */
   readonly status: number | undefined;
   readonly seconds: number;
@@ -61,7 +64,8 @@ export async function bootStemcell(
   const iaas = /microbosh-stemcell-[^-]+-([a-z]+)-/.exec(stemcell)?.[1] ?? '';
   if (!isIaas(iaas) || iaas === 'local') throw new Error(`${stemcell}: not a stemcell for a machine`);
   const work = await mkdtemp(join(tmpdir(), 'mb-flavour-'));
-  const userData = JSON.stringify(settings(iaas));
+  const devices = devicesOf(iaas);
+  const userData = JSON.stringify(settings(iaas, devices.ephemeral?.hint));
   const metadata = await serveMetadata(userData);
   try {
     const image = await imageOf(stemcell, work);
@@ -74,7 +78,8 @@ export async function bootStemcell(
       });
     }
     await runner.run(['qemu-img', 'resize', '-q', image, '8G']);
-    const devices = devicesOf(iaas);
+    const ephemeral = join(work, 'ephemeral.qcow2');
+    await runner.run(['qemu-img', 'create', '-q', '-f', 'qcow2', ephemeral, '4G']);
     const port = 20_000 + Math.floor(Math.random() * 20_000);
     const metadataAddress = metadata.address();
     const metadataPort = typeof metadataAddress === 'object' ? metadataAddress?.port : undefined;
@@ -94,6 +99,7 @@ export async function bootStemcell(
         ...['-qmp', `unix:${control},server=on,wait=off`],
         ...['-blockdev', `driver=qcow2,node-name=root,file.driver=file,file.filename=${image}`],
         ...devices.disk,
+        ...(devices.ephemeral?.disk ?? []).map((argument) => argument.replace('$EPHEMERAL', ephemeral)),
         ...devices.medium.map((argument) => argument.replace('$MEDIUM', medium)),
         ...['-netdev', network, '-device', `${devices.nic},netdev=net0,mac=${mac}`],
       ],
@@ -107,19 +113,42 @@ export async function bootStemcell(
         startedAt = Date.now();
       }
       const status = await answerOf(port, () => qemu.exitCode === null);
+      const seconds = (Date.now() - startedAt) / 1000;
+      await stop(qemu);
       return {
         iaas,
         status,
-        seconds: (Date.now() - startedAt) / 1000,
+        seconds,
+        dataMounts: await mountsOf(devices.ephemeral === undefined ? image : ephemeral, work),
         console: await readFile(consoleLog, 'utf8').catch(() => ''),
       };
     } finally {
-      qemu.kill('SIGKILL');
+      await stop(qemu);
     }
   } finally {
     metadata.close();
     await rm(work, { recursive: true, force: true });
   }
+}
+
+async function stop(qemu: ChildProcess): Promise<void> {
+  if (qemu.exitCode !== null || qemu.signalCode !== null) return;
+  const ended = once(qemu, 'exit');
+  qemu.kill('SIGKILL');
+  await ended;
+}
+
+/** Of the file system in the last partition: a new one begins to count at zero. */
+async function mountsOf(image: string, work: string): Promise<number | undefined> {
+  const raw = join(work, 'data.raw');
+  await runner.run(['qemu-img', 'convert', '-O', 'raw', image, raw], { timeoutMs });
+  const { stdout: table } = await runner.run(['sfdisk', '--dump', raw]);
+  const start = [...table.matchAll(/start= *(\d+)/g)].map((match) => Number(match[1])).at(-1);
+  const { stdout: header } = await runner.run(['dumpe2fs', '-h', `${raw}?offset=${(start ?? 0) * 512}`], {
+    okExitCodes: [0, 1],
+  });
+  const count = /^Mount count: +(\d+)$/m.exec(header)?.[1];
+  return count === undefined ? undefined : Number(count);
 }
 
 /** Status of the agent's answer to a request without credentials; undefined when it does not answer in time. */

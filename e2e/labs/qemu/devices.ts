@@ -3,6 +3,8 @@ import type { Iaas } from '@microbosh/stemcell-builder';
 export interface Devices {
   readonly machine: string;
   readonly disk: readonly string[];
+  /** `disks.ephemeral` of the settings, where the IaaS always gives a disk of its own for data. `$EPHEMERAL`: its file. */
+  readonly ephemeral?: { readonly hint: string; readonly disk: readonly string[] };
   readonly nic: string;
   /** Medium that brings the settings. */
   readonly medium: readonly string[];
@@ -30,7 +32,14 @@ export function devicesOf(iaas: Exclude<Iaas, 'local'>): Devices {
     case 'vcloud':
       return {
         machine: 'pc',
-        disk: ['-device', 'pvscsi,id=scsi0', '-device', 'scsi-hd,drive=root,bus=scsi0.0'],
+        disk: ['-device', 'pvscsi,id=scsi0', '-device', 'scsi-hd,drive=root,bus=scsi0.0,scsi-id=0'],
+        ephemeral: {
+          hint: '1',
+          disk: [
+            ...['-blockdev', 'driver=qcow2,node-name=ephemeral,file.driver=file,file.filename=$EPHEMERAL'],
+            ...['-device', 'scsi-hd,drive=ephemeral,bus=scsi0.0,scsi-id=1'],
+          ],
+        },
         nic: 'vmxnet3',
         medium: ['-drive', 'if=ide,index=2,media=cdrom,format=raw,file=$MEDIUM'],
       };

@@ -63,7 +63,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
       echo "password $(getent shadow vcap | cut -d: -f2)"
       cat /home/vcap/.ssh/authorized_keys
       systemd-analyze time; systemctl show -p ActiveEnterTimestampMonotonic microbosh-agent
-      echo "agent $(ps -o rss=,time= -C microbosh-agent)"
+      echo "agent $(ps -o rss=,time= -p $(systemctl show --value -p MainPID microbosh-agent))"
       microbosh-agent bootstrap-report
     `);
     console.log(seen.slice(seen.indexOf('Startup finished')));

@@ -1,7 +1,6 @@
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { CommandRunner } from '@microbosh/host';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { announceAddresses } from './announce.ts';
 import type { PlannedInterface } from './network-plan.ts';
@@ -40,7 +39,7 @@ async function announced(interfaces: readonly PlannedInterface[]): Promise<reado
       return Promise.reject(new Error('Network is down'));
     },
   };
-  await announceAddresses(runner as unknown as CommandRunner, interfaces, times);
+  await announceAddresses(runner, interfaces, times);
   return ran;
 }
 
