@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -75,7 +75,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     expect(seen).toContain(`default via ${example.subnet}.1`);
     expect(lines).toContain(`nameserver ${example.subnet}.1`);
     expect(lines).toContain('running');
-    expect(seen).toMatch(/^active\nactive$/m);
+    expect(seen).toMatch(/^active\nactive$/m); // chrony, monit
     expect(lines).toContain(`server ${example.subnet}.1 iburst`);
     expect(lines).toContain('swap 1');
     expect(seen).toMatch(/^mount \/var\/vcap\/data +\/dev\/vda3 /m);
@@ -98,11 +98,11 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
   });
 
   it('keeps its users off the registry', async () => {
-    const server = createServer((socket) => socket.end('hello'));
+    const server = createServer((_, response) => response.end('hello'));
     server.listen(registryPort, `${example.subnet}.1`);
     await once(server, 'listening');
     try {
-      const url = `telnet://${example.subnet}.1:${registryPort}`;
+      const url = `http://${example.subnet}.1:${registryPort}`;
       const seen = await machine.run(
         `curl -s -m 10 ${url}; echo; runuser -u vcap -- curl -s -m 3 ${url} || echo refused`,
       );

@@ -1,9 +1,11 @@
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CallContext } from '@microbosh/cpi';
+import type { JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner } from '@microbosh/host';
 import type { NetworksSpec } from '@microbosh/spec';
 import { createQemuCpi } from './index.ts';
@@ -41,13 +43,14 @@ function context(token?: string): CallContext {
 }
 
 /** A new one each time: nothing may depend on the memory of an earlier process. */
-function cpi() {
+function cpi(properties: JsonObject = {}) {
   return createQemuCpi({
     cloud: {
       plugin: 'qemu',
       properties: {
         qemu: { root_dir: rootDir, accelerator: 'tcg' },
         agent: { mbus: 'https://a:b@0.0.0.0:6868' },
+        ...properties,
       },
     },
   });
@@ -57,10 +60,10 @@ function pidOf(vmCid: string) {
   return findQemu(join(rootDir, 'vms', vmCid, 'qemu.pid'), vmCid);
 }
 
-async function createVm(token: string): Promise<string> {
-  const stemcell = await cpi().createStemcell(context('sc'), image, null);
+async function createVm(token: string, by = () => cpi()): Promise<string> {
+  const stemcell = await by().createStemcell(context('sc'), image, null);
   const properties = { memory: 128, root_disk: 16, ephemeral_disk: 16 };
-  return (await cpi().createVm(context(token), 'agent-1', stemcell, properties, networks, [], {})).cid;
+  return (await by().createVm(context(token), 'agent-1', stemcell, properties, networks, [], {})).cid;
 }
 
 describe('qemu', () => {
@@ -115,6 +118,31 @@ describe('qemu', () => {
 
     expect(await addresses()).not.toContain('10.252.91.1');
     expect(await namespaces()).not.toContain(namespace);
+  });
+
+  it('reaches a registry at that address when the machine before has taken it along', async () => {
+    await cpi().hostAddress(context(), networks);
+    const puts: string[] = [];
+    const registry = createHttpServer((request, response) => {
+      if (request.method === 'PUT') puts.push(request.url ?? '');
+      request.resume();
+      response.writeHead(request.method === 'POST' ? 404 : 200).end('{}');
+    });
+    await new Promise<void>((resolve) => registry.listen(0, '10.252.91.1', resolve));
+    const address = registry.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    const endpoint = `http://10.252.91.1:${port}`;
+    const withRegistry = () => cpi({ registry: { endpoint, user: 'admin', password: 'secret' } });
+    try {
+      const first = await createVm('first', withRegistry);
+      await withRegistry().deleteVm(context(), first);
+      const second = await createVm('second', withRegistry);
+      await withRegistry().deleteVm(context(), second);
+
+      expect(puts).toEqual([first, second].map((cid) => `/instances/${cid}/settings`));
+    } finally {
+      registry.close();
+    }
   });
 
   it('gives back a network that it made ready and no machine uses', async () => {

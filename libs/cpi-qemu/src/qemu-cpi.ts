@@ -117,6 +117,8 @@ export class QemuCpi implements Cpi, CpiExtensions {
       await this.#records.vms.save(record);
       try {
         await this.#makeDisks(record, stemcell.sizeBytes, context.signal);
+        // The machine before may have taken along the address by which the registry is reached.
+        await this.#process.ensureNetworks(record);
         await this.#deliverSettings(record, agentId, plan.networks, env, context.signal);
         await this.#process.start(record, context.signal);
         await this.#records.vms.save({ ...record, state: 'created' });

@@ -41,12 +41,7 @@ export class VmProcess {
     await rm(path('qemu.pid'), { force: true });
     await this.#limitConsole(vm.cid);
     const options = signal ? { signal } : {};
-    if (vm.networkMode === 'bridge') {
-      for (const nic of vm.nics) {
-        await this.#bridges.ensure(nic.bridge);
-        await this.#bridges.ensureTap(nic.tap, nic.bridge);
-      }
-    }
+    await this.ensureNetworks(vm);
     this.#accelerator ??= await chooseAccelerator(this.#runner, this.#config.accelerator);
     const accelerator = this.#accelerator;
     const argv: [string, ...string[]] = [
@@ -90,6 +85,14 @@ export class VmProcess {
           cause: error,
         },
       );
+    }
+  }
+
+  async ensureNetworks(vm: VmRecord): Promise<void> {
+    if (vm.networkMode !== 'bridge') return;
+    for (const nic of vm.nics) {
+      await this.#bridges.ensure(nic.bridge);
+      await this.#bridges.ensureTap(nic.tap, nic.bridge);
     }
   }
 
