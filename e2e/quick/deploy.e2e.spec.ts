@@ -54,6 +54,19 @@ describe('the example on the local provider', () => {
     expect(forced.stdout).toMatch(/validating[\s\S]*create vm, because a new VM was asked for/);
   });
 
+  it('is made anew by a deploy of the same manifest when somebody deleted it, with its data', async () => {
+    const settings = JSON.stringify({ note: 'on the disk' });
+    await example.putSettings('vm-1', settings);
+    const { current_vm_cid: lost } = await example.state();
+    await example.cpi('delete_vm', [lost]);
+
+    const { stdout } = await example.create();
+
+    expect(stdout).toMatch(/Creating VM .* Finished/);
+    expect((await example.state()).current_vm_cid).not.toBe(lost);
+    expect(await example.getSettings('vm-1')).toBe(settings);
+  });
+
   it('leaves nothing behind when it is deleted', async () => {
     await example.delete();
 

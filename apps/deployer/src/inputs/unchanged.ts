@@ -1,5 +1,5 @@
 import { readFile, stat } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect } from 'node:tls';
 import { isJsonObject } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
@@ -8,8 +8,8 @@ import type { RememberedInputs } from '../state/environment-state.ts';
 const reachableMs = 500;
 
 /**
- * Whether the last deploy went through with this very manifest and with these very files, and something listens where the
- * agent should. Cheap, and says no when in doubt: the full comparison follows then.
+ * Whether the last deploy went through with this very manifest and with these very files, and its agent answers. Cheap, and
+ * says no when in doubt: the full comparison follows then.
  */
 export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string): Promise<boolean> {
   const state = parse(await readFile(paths.state, 'utf8').catch(() => ''));
@@ -31,19 +31,29 @@ export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string):
   return isReachable(own['endpoint']);
 }
 
-/** One connection, without a word: the cloud is asked what became of a VM whose agent takes none. */
+/**
+ * One handshake, without a word: the cloud is asked what became of a VM whose agent takes none. A bare connection would say
+ * less: there are networks that accept one for every address.
+ */
 async function isReachable(endpoint: Json | undefined): Promise<boolean> {
-  const mbus = isJsonObject(endpoint) ? endpoint['mbus'] : undefined;
-  if (typeof mbus !== 'string' || !URL.canParse(mbus)) return false;
+  if (!isJsonObject(endpoint)) return false;
+  const { mbus, ca } = endpoint;
+  if (typeof mbus !== 'string' || typeof ca !== 'string' || !URL.canParse(mbus)) return false;
   const { hostname, port } = new URL(mbus);
-  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port === '' ? 443 : port) });
+  const socket = connect({
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port === '' ? 443 : port),
+    ...(ca === '' ? { rejectUnauthorized: false } : { ca }),
+    // Nothing is sent: the name is for those who do.
+    checkServerIdentity: () => undefined,
+  });
   return new Promise((resolve) => {
     const end = (reachable: boolean) => {
       socket.destroy();
       resolve(reachable);
     };
     socket.setTimeout(reachableMs, () => end(false));
-    socket.once('connect', () => end(true));
+    socket.once('secureConnect', () => end(true));
     socket.once('error', () => end(false));
   });
 }
