@@ -110,7 +110,8 @@ export function declareEnvironmentCommands(program: Command, dispatch: Dispatch)
   });
   declareCommand(program, dispatch, {
     usage: 'agent <manifest> <method> [arguments...]',
-    summary: 'call a method of the agent and print its value, or show its bootstrap-report; arguments are JSON, plain text or @FILE',
+    summary:
+      'call a method of the agent and print its value, or show its bootstrap-report; arguments are JSON, plain text or @FILE',
     options: [stateOption],
     load: () => import('../commands/agent.ts'),
   });

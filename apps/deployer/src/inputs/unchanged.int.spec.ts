@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import { mkdtemp, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
-import type { AddressInfo, Server } from 'node:net';
+import { createServer as createPlainServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createServer } from 'node:tls';
+import type { Server } from 'node:tls';
+import { generateCertificate } from '@microbosh/spec';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { environmentPaths } from '../state/environment-paths.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import { StateStore } from '../state/state-store.ts';
@@ -15,13 +18,31 @@ let tarball: string;
 let paths: EnvironmentPaths;
 let store: StateStore;
 let agent: Server;
+let pair: Awaited<ReturnType<typeof generateCertificate>>;
+
+beforeAll(async () => {
+  const options = {
+    commonName: 'agent',
+    organization: 'test',
+    alternativeNames: [],
+    isCa: true,
+    ca: undefined,
+    extendedKeyUsage: [],
+    keyUsage: ['key_cert_sign', 'digital_signature'],
+    durationDays: 1,
+    keyLength: 2048,
+  };
+  pair = await generateCertificate(options, undefined, new Date());
+});
+
+const portOf = (server: { address(): AddressInfo | string | null }) => (server.address() as AddressInfo).port;
 
 /** What a deploy that went through has left. */
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'unchanged-'));
   tarball = join(folder, 'release.tgz');
   await writeFile(tarball, 'content');
-  agent = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+  agent = createServer({ cert: pair.certificate, key: pair.private_key }).listen(0, '127.0.0.1');
   await once(agent, 'listening');
   const { size, mtimeNs, ino } = await stat(tarball, { bigint: true });
   paths = environmentPaths(join(folder, 'm.yml'), undefined, folder);
@@ -31,7 +52,7 @@ beforeEach(async () => {
     current_vm_cid: 'vm-1',
     own: {
       deployed: 'digest',
-      endpoint: { mbus: `https://u:p@127.0.0.1:${(agent.address() as AddressInfo).port}`, ca: '' },
+      endpoint: { mbus: `https://u:p@127.0.0.1:${portOf(agent)}`, ca: pair.certificate },
       artifacts: [
         {
           url: 'file:///release.tgz',
@@ -74,6 +95,17 @@ describe('a deployment is unchanged', () => {
       async () => store.update({ own: { kept_until: { 'disk-1': '2020-01-01T00:00:00Z' } } }),
     ],
     ['with a change that was begun and not ended', async () => writeFile(paths.journal, '{"phase"')],
+    ['with an agent that does not listen', async () => agent.close()],
+    [
+      'where a network takes connections for an agent that is gone',
+      async () => {
+        const network = createPlainServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+        await once(network, 'listening');
+        network.unref();
+        const mbus = `https://u:p@127.0.0.1:${portOf(network)}`;
+        await store.update({ own: { endpoint: { mbus, ca: pair.certificate } } });
+      },
+    ],
     ['with a state file that is damaged', async () => writeFile(paths.state, '{')],
   ])('but not %s', async (_what, change) => {
     const sha = await change();
