@@ -28,7 +28,7 @@ beforeAll(async () => {
     isCa: true,
     ca: undefined,
     extendedKeyUsage: [],
-    keyUsage: ['key_cert_sign', 'digital_signature'],
+    keyUsage: ['key_cert_sign', 'digital_signature'] as const,
     durationDays: 1,
     keyLength: 2048,
   };
