@@ -167,7 +167,7 @@ describe('the example on a full stemcell of the local provider', () => {
 
     expect(
       await vm.run(
-        'systemctl show -p ExecStart --value microbosh-agent | grep -o -- "-M monit" | head -1; systemctl is-active monit',
+        "tr '\\0' ' ' </proc/$(systemctl show --value -p MainPID microbosh-agent)/cmdline | grep -o -- '-M monit'; systemctl is-active monit",
       ),
     ).toBe('-M monit\nactive');
     const ports = await vm.run('ss -ltnH "sport = :2822 or sport = :2825" | wc -l');
