@@ -31,7 +31,7 @@ export class QemuView {
         )
         .replace('dns: []', `dns: [${example.subnet}.1]`)
         .replace("password: '*'", `password: '${hash}'\n      authorized_keys: ['${key}']`)
-        .replace('ephemeral_disk: 1024', 'cpu: 2\n    memory: 1024\n    root_disk: 6144')
+        .replace('ephemeral_disk: 1024', 'memory: 1024\n    root_disk: 6144')
         .replace('timeout: 60', 'timeout: 300'),
     );
     example.limitMs = 14 * 60_000;
