@@ -71,6 +71,14 @@ describe('parseCommandLine', () => {
       baseDir: '/base',
       supervisor: 'builtin',
       printVersion: false,
+      printBootstrapReport: false,
+    });
+  });
+
+  it('shows the report of the last bootstrap when it is asked for', () => {
+    expect(parseCommandLine(['bootstrap-report', '-b', '/base'])).toMatchObject({
+      printBootstrapReport: true,
+      baseDir: '/base',
     });
   });
 
@@ -78,7 +86,7 @@ describe('parseCommandLine', () => {
     expect(parseCommandLine(['-no-alerts', '-r', '/']).supervisor).toBe('monit');
   });
 
-  it.each([[['-P', 'beos']], [['-M', 'runit']], [['--nonsense']], [['-C']]])('refuses %j', (args) => {
+  it.each([[['-P', 'beos']], [['-M', 'runit']], [['--nonsense']], [['nonsense']], [['-C']]])('refuses %j', (args) => {
     expect(() => parseCommandLine(args)).toThrow();
   });
 });
