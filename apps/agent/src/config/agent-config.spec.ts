@@ -86,7 +86,10 @@ describe('parseCommandLine', () => {
     expect(parseCommandLine(['-no-alerts', '-r', '/']).supervisor).toBe('monit');
   });
 
-  it.each([[['-P', 'beos']], [['-M', 'runit']], [['--nonsense']], [['nonsense']], [['-C']]])('refuses %j', (args) => {
-    expect(() => parseCommandLine(args)).toThrow();
-  });
+  it.each([[['-P', 'beos']], [['-M', 'runit']], [['--nonsense']], [['nonsense']], [['-C']]])(
+    'refuses %j',
+    (args) => {
+      expect(() => parseCommandLine(args)).toThrow();
+    },
+  );
 });
