@@ -66,6 +66,11 @@ const questions: readonly Case[] = [
     }
     expectThat(isJsonObject(disk ?? null), 'there are no disks');
   }),
+  on('get_bootstrap_report', 'none', 'answers the report, or says that there is none', async ({ agent }) => {
+    const answer = await agent.call('get_bootstrap_report', []);
+    if ('value' in answer) parseResult('get_bootstrap_report', valueOf(answer));
+    else expectException(answer, /There is no bootstrap report|unknown message get_bootstrap_report/);
+  }),
   on('list_disk', 'none', 'answers at once before protocol 3', async ({ agent }) => {
     for (const protocol of [0, 1, 2]) {
       const value = valueOf(await agent.call('list_disk', [], protocol));
