@@ -14,6 +14,8 @@ export class Example {
   readonly address: string;
   /** Of one command. */
   limitMs = 120_000;
+  /** Of one request to the service. */
+  requestMs = 10_000;
 
   private constructor(directory: string, subnet: string) {
     this.directory = directory;
@@ -140,7 +142,7 @@ export class Example {
   ): Promise<{ readonly status: number; readonly text: string }> {
     const dispatcher = new Agent({
       connect: { ca: await this.value('/readiness/0/ca') },
-      headersTimeout: 5_000,
+      headersTimeout: this.requestMs,
     });
     const headers: Record<string, string> = {};
     if (options.admin) {
@@ -153,7 +155,7 @@ export class Example {
         dispatcher,
         headers,
         ...(options.body === undefined ? {} : { body: options.body }),
-        signal: AbortSignal.timeout(10_000),
+        signal: AbortSignal.timeout(this.requestMs),
       });
       return { status: response.status, text: await response.text() };
     } finally {

@@ -35,6 +35,7 @@ export class QemuView {
         .replace('timeout: 60', 'timeout: 300'),
     );
     example.limitMs = 14 * 60_000;
+    example.requestMs = 60_000;
     return new QemuView(example);
   }
 
