@@ -50,8 +50,11 @@ async function killDuringWrites(
   return writes.acknowledged;
 }
 
+/** Thousands of durable writes: on a busy machine they take minutes. */
+const patient = { timeout: 600_000 };
+
 describe('a registry that is killed', () => {
-  it('has every acknowledged write of 10,000 after kill -9, and none half done', async () => {
+  it('has every acknowledged write of 10,000 after kill -9, and none half done', patient, async () => {
     const directory = mkdtempSync(join(tmpdir(), 'microbosh-crash-'));
     const registry = await startRegistry(
       { adapter: 'sqlite', database: join(directory, 'r.db') },
@@ -199,6 +202,7 @@ describe('PostgreSQL', () => {
 
   it.skipIf(missing !== undefined)(
     `restarted and crashed under load: requests wait or fail cleanly, nothing is lost ${missing ?? ''}`,
+    patient,
     async () => {
       const postgres = await PostgresServer.start();
       cleanups.push(() => postgres.destroy());

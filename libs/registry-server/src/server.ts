@@ -164,6 +164,7 @@ export async function createRegistryServer(options: RegistryServerOptions): Prom
           throw error;
         }
         bound = started;
+        setImmediate(() => metrics.watchProcess());
         background.every(FLUSH_INTERVAL_MS, 'write activity', () => registry.flushActivity());
         background.every(options.sweepIntervalMs ?? SWEEP_INTERVAL_MS, 'sweep', async () => {
           await store.sweep(clock());

@@ -33,7 +33,7 @@ export function addOperationRoutes(app: FastifyInstance, context: RouteContext):
   });
 
   app.get('/metrics', { onRequest: requireAdmin(context, 'read-only') }, async (_request, reply) => {
-    const { contentType, text } = metrics.render();
+    const { contentType, text } = await metrics.render();
     return reply.header('content-type', contentType).send(text);
   });
 
