@@ -24,7 +24,7 @@ type Member = Partial<Header> & { readonly name: string; readonly content?: stri
 
 async function archiveOf(members: readonly Member[]): Promise<string> {
   const tar = pack();
-  for (const { content, ...header } of members) tar.entry(header as Header, content ?? '');
+  for (const { content, ...header } of members) tar.entry(header, content ?? '');
   tar.finalize();
   const path = join(work, 'archive.tgz');
   writeFileSync(path, gzipSync(await buffer(tar)));

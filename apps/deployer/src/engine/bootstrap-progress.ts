@@ -26,8 +26,8 @@ export function readBootstrap(console: string): BootstrapProgress {
       steps.push(`${step}: ${outcome}`);
       text = `still bootstrapping, after step '${step}'`;
       failed = false;
-    } else if (typeof step === 'string' && typeof number === 'number') {
-      text = `still bootstrapping at step ${number} of ${String(of)}: ${step}`;
+    } else if (typeof step === 'string' && typeof number === 'number' && typeof of === 'number') {
+      text = `still bootstrapping at step ${number} of ${of}: ${step}`;
       failed = false;
     } else if (level === fatal && typeof msg === 'string') {
       steps.push(`failed: ${msg}`);
