@@ -17,7 +17,7 @@ describe('bosh micro on the local provider', () => {
 
   const micro = (...args: string[]): Promise<Finished> =>
     succeed(['bin/microbosh', 'micro', ...args], { env });
-  const page = async () => (await fetch(`http://${address}:8080/`)).text();
+  const page = async (port = 8080) => (await fetch(`http://${address}:${port}/`)).text();
   const edit = async (from: string, to: string) => {
     const file = join(folder, 'micro_bosh.yml');
     await writeFile(file, (await readFile(file, 'utf8')).replace(from, to));
@@ -158,7 +158,10 @@ readiness:
     await writeFile(join(directory, 'spec.yml'), JSON.stringify(spec));
 
     await micro('apply', join(directory, 'spec.yml'));
-    expect(await (await fetch(`http://${address}:8081/`)).text()).toContain('asks second');
+    // The jobs run when it returns; what the spec of a file serves, nobody waited for.
+    await expect
+      .poll(() => page(8081).catch(String), { timeout: 10_000, interval: 100 })
+      .toContain('asks second');
 
     await micro('deploy', '--update', '--tty', '-n');
     expect(await page()).toContain('asks second');

@@ -486,6 +486,8 @@ check host far with address 240.0.0.1
 
 it('does not take another process for the service because it has its pid', async () => {
   const stranger = spawn('sleep', [endless], { stdio: 'ignore' });
+  // The kernel counts the start of a process in hundredths of a second: the two must not share one.
+  await sleep(50);
   try {
     await run(web());
     await expect.poll(() => stateOf(), patience).toBe('running');

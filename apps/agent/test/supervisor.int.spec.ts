@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NodeCommandRunner } from '@microbosh/host';
+import { expect } from 'vitest';
 import { BuiltinSupervisor } from '../src/supervisor/builtin-supervisor.ts';
 import { MonitSupervisor } from '../src/supervisor/monit/monit-supervisor.ts';
 import { silentLog } from '../src/testing/test-agent.ts';
@@ -25,7 +26,12 @@ describeSupervisor('monit', async (layout) => {
       ...{ requestTimeoutMs: 2_000, statusTimeoutMs: 4_000, endTimeoutMs: 1_000 },
     });
   const hang = async () => {
-    process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGSTOP');
+    const pid = Number(readFileSync(pidFile, 'utf8'));
+    process.kill(pid, 'SIGSTOP');
+    const threads = () =>
+      readdirSync(`/proc/${pid}/task`).map((id) => readFileSync(`/proc/${pid}/task/${id}/stat`, 'utf8'));
+    // The signal arrives later: until then it may answer.
+    await expect.poll(() => threads().every((stat) => /\) T /.test(stat)), { timeout: 10_000 }).toBe(true);
     return 'unknown' as const;
   };
   return { supervisor: make(), next: make, hang, dispose: () => endMonit(pidFile) };
