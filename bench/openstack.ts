@@ -10,6 +10,7 @@ import type { NetworksSpec } from '../libs/spec/src/index.ts';
 import {
   FakeOpenstack,
   fakeCredentials,
+  lifecycle,
   openstackUnderTest,
 } from '../libs/cpi-openstack/src/testing/index.ts';
 import { medianMs, timeMs } from './result.ts';
@@ -70,39 +71,28 @@ function image(work: string, name: string, mebibytes: number): string {
 
 async function requests(cloud: FakeOpenstack, work: string): Promise<Figure[]> {
   const { cpi, calls } = openstackUnderTest(cloud.authUrl);
-  const small = image(work, 'small', 1);
   const figures: Figure[] = [];
-  const count = async <T>(method: string, call: () => Promise<T>): Promise<T> => {
-    const before = calls.length;
-    const result = await call();
-    const sent = calls.slice(before).filter((line) => !line.includes('/auth/tokens')).length;
-    const label = `${method}: HTTP requests (the original ${original[method] ?? '?'})`;
-    figures.push({ label, value: sent, unit: '' });
-    return result;
-  };
   const networks: NetworksSpec = {
     default: { type: 'manual', ip: '10.77.0.9', cloud_properties: { net_id: cloud.networkId } },
     public: { type: 'vip', ip: '203.0.113.10' },
   };
-  const stemcell = await count('create_stemcell', () => cpi.createStemcell(context, small, {}));
-  const properties = { instance_type: 'm1.small' };
-  const { cid: vm } = await count('create_vm', () =>
-    cpi.createVm(context, 'agent', stemcell, properties, networks, [], {}),
-  );
-  await count('set_vm_metadata', () => cpi.setVmMetadata(context, vm, { name: 'x/0' }));
-  await count('has_vm', () => cpi.hasVm(context, vm));
-  const disk = await count('create_disk', () => cpi.createDisk(context, 1024, {}, vm));
-  await count('attach_disk', () => cpi.attachDisk(context, vm, disk));
-  await count('set_disk_metadata', () => cpi.setDiskMetadata(context, disk, { a: 'b' }));
-  const snapshot = await count('snapshot_disk', () => cpi.snapshotDisk(context, disk, {}));
-  await count('delete_snapshot', () => cpi.deleteSnapshot(context, snapshot));
-  await count('detach_disk', () => cpi.detachDisk(context, vm, disk));
-  await count('resize_disk', () => cpi.resizeDisk(context, disk, 2048));
-  await count('reboot_vm', () => cpi.rebootVm(context, vm));
-  await count('delete_vm', () => cpi.deleteVm(context, vm));
-  await count('has_disk', () => cpi.hasDisk(context, disk));
-  await count('delete_disk', () => cpi.deleteDisk(context, disk));
-  await count('delete_stemcell', () => cpi.deleteStemcell(context, stemcell));
+  const place = {
+    imagePath: image(work, 'small', 1),
+    vmCloudProperties: { instance_type: 'm1.small' },
+    networks,
+    hasTokens: false,
+  };
+  await lifecycle(cpi, place, async (method, call) => {
+    const before = calls.length;
+    const result = await call();
+    const sent = calls.slice(before).filter((line) => !line.includes('/auth/tokens')).length;
+    const beside = original[method];
+    if (beside !== undefined) {
+      const label = `${method}: HTTP requests (the original ${beside})`;
+      figures.push({ label, value: sent, unit: '' });
+    }
+    return result;
+  });
   await cpi.dispose();
   return figures;
 }

@@ -32,6 +32,11 @@ export class LabReport {
     this.#add({ method, name, result: 'skipped', seconds: 0 });
   }
 
+  /** Something measured, told below the case that it belongs to. */
+  figure(label: string, value: string): void {
+    console.log(`${' '.repeat(31)}${value.padStart(16)}  ${label}`);
+  }
+
   #add(row: Row): void {
     this.#rows.push(row);
     const { method, name, result, seconds, remark } = row;

@@ -44,6 +44,16 @@ export interface SeenRequest {
   readonly faulted: boolean;
 }
 
+/** A request that reached a service, as the service has got and answered it. */
+export interface ProxiedExchange {
+  readonly upstream: string;
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  readonly requestBody: string;
+  readonly answerBody: string;
+}
+
 interface ActiveRule {
   readonly rule: FaultRule;
   passed: number;
@@ -68,6 +78,7 @@ export class FaultProxy {
   readonly #addresses = new Map<string, string>();
   #rules: ActiveRule[] = [];
   readonly seen: SeenRequest[] = [];
+  onExchange: ((exchange: ProxiedExchange) => void) | undefined;
 
   private constructor(tls: FaultProxyTls | undefined) {
     this.#tls = tls;
@@ -169,6 +180,14 @@ export class FaultProxy {
       default:
     }
     const answer = await this.#forward(upstream, method, path, incoming.headers, body);
+    this.onExchange?.({
+      upstream,
+      method,
+      path,
+      status: answer.status,
+      requestBody: body.toString('utf8'),
+      answerBody: answer.body.toString('utf8'),
+    });
     if (fault?.kind === 'cut-after') {
       record();
       outgoing.destroy();

@@ -1,45 +1,45 @@
+import { deepStrictEqual, match, notStrictEqual, ok, strictEqual } from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { Agent, request } from 'undici';
-import { root, start } from '../../support/commands.ts';
+import { start, succeed } from '../../support/commands.ts';
 import type { Finished } from '../../support/commands.ts';
-import type { CloudView } from './cloud-view.ts';
+import type { LabReport } from '../../support/lab-report.ts';
+import type { CloudView, FloatingIp } from './cloud-view.ts';
+import type { OpenstackLab } from './contract.ts';
+import { createEnvManifest, microManifest } from './manifests.ts';
+import type { Certificate } from './manifests.ts';
 
-interface DeployRequest {
-  readonly cloud: CloudView;
-  readonly work: string;
+/** What the journeys deploy; see `parts.ts`. */
+export interface DeployedParts {
   readonly stemcell: string;
-  /** `cloud.properties.openstack`. */
-  readonly properties: Readonly<Record<string, unknown>>;
+  readonly release: string;
 }
 
-type Line = (name: string, body: () => Promise<void>) => Promise<boolean>;
+/** Guests are emulated: a boot alone takes one to two minutes, and every request some seconds. */
+const deployLimitMs = 35 * 60_000;
+const requestLimitMs = 90_000;
 
-const privateIp = '10.77.0.50';
+type ServiceAccess = () => Promise<{ readonly ca: string; readonly password: string }>;
 
-/** A deploy with our own stemcell as the guest: to the service on its floating IP, a new VM with the old disk, and away. */
-export async function deployToService(deploy: DeployRequest, line: Line): Promise<void> {
-  const { cloud, work } = deploy;
-  const floating = await cloud.allocateFloatingIp();
-  const manifest = join(work, 'manifest.yml');
-  const env = { HOME: join(work, 'home'), NO_COLOR: '1', no_proxy: '*' };
-  await mkdir(env.HOME);
-  await writeFile(manifest, manifestFor(deploy, floating.address), { mode: 0o600 });
-  const command = async (name: string, ...args: string[]): Promise<Finished> => {
-    const argv = ['bin/microbosh', name, manifest, '--tty', ...args] as const;
-    const finished = await start(argv, { env, timeoutMs: 1_500_000 }).finished;
-    if (finished.exitCode !== 0) throw new Error(`${name} failed:\n${finished.output.slice(-3000)}`);
-    return finished;
-  };
-  const creds = ['--vars-store', join(work, 'creds.yml')];
-  const value = async (path: string) =>
-    (await command('interpolate', ...creds, '--path', path)).stdout.replace(/\n$/, '');
-  const service = async (method: 'GET' | 'PUT', body?: string): Promise<string> => {
-    const ca = await value('/readiness/0/ca');
-    const password = await value('/instance_groups/name=registry/properties/registry/password');
-    const dispatcher = new Agent({ connect: { ca, timeout: 30_000 } });
+/** The service of the example on the floating IP, seen by its clients. */
+class Service {
+  readonly #address: string;
+  readonly #access: ServiceAccess;
+
+  constructor(address: string, access: ServiceAccess) {
+    this.#address = address;
+    this.#access = access;
+  }
+
+  async #request(method: 'GET' | 'PUT' | 'DELETE', body?: string): Promise<string> {
+    const { ca, password } = await this.#access();
+    const limits = { headersTimeout: requestLimitMs, bodyTimeout: requestLimitMs };
+    const dispatcher = new Agent({ connect: { ca, timeout: requestLimitMs }, ...limits });
     try {
-      const answer = await request(`https://${floating.address}:25777/instances/vm-1/settings`, {
+      const answer = await request(`https://${this.#address}:25777/instances/vm-1/settings`, {
         method,
         dispatcher,
         headers: { authorization: `Basic ${Buffer.from(`admin:${password}`).toString('base64')}` },
@@ -51,99 +51,249 @@ export async function deployToService(deploy: DeployRequest, line: Line): Promis
     } finally {
       await dispatcher.close();
     }
-  };
-  const state = async () =>
-    JSON.parse(await readFile(join(work, 'manifest-state.json'), 'utf8')) as {
-      current_vm_cid: string;
-      disks: { cid: string }[];
-    };
+  }
 
+  async keep(): Promise<void> {
+    await this.#request('PUT', '{"kept":true}');
+  }
+
+  async kept(): Promise<void> {
+    match(await this.#request('GET'), /kept/);
+  }
+}
+
+interface State {
+  readonly current_vm_cid: string;
+  readonly disks: readonly { readonly cid: string }[];
+  readonly stemcells: readonly { readonly cid: string }[];
+}
+
+/** One manifest from nothing to the running service, to a new server with the old volume, and away again. */
+interface Journey {
+  readonly name: string;
+  readonly manifest: string;
+  readonly privateIp: string;
+  readonly service: Service;
+  /** Documents in the registry of the deploy while the server is there; without a registry they are its user data. */
+  readonly storedSettings: 0 | 1;
+  readonly metadata: Readonly<Record<string, string>>;
+  deploy(): Promise<Finished>;
+  recreate(): Promise<Finished>;
+  delete(): Promise<Finished>;
+}
+
+async function play(
+  journey: Journey,
+  cloud: CloudView,
+  floating: FloatingIp,
+  report: LabReport,
+): Promise<void> {
+  const { name, service } = journey;
+  const stateFile = journey.manifest.replace(/\.yml$/, '-state.json');
+  const state = async () => JSON.parse(await readFile(stateFile, 'utf8')) as State;
+  const line = (what: string, body: () => Promise<unknown>) => report.case(name, what, body);
+  let first = '';
   try {
-    const deployed = await line('deploy: create-env comes to its end', async () => {
-      const { stdout } = await command('create-env', ...creds);
-      for (const step of stdout.matchAll(/^\s*(\S.*)\.\.\. Finished \((\d\d:\d\d:\d\d)\)$/gm)) {
-        console.log(`         ${step[2] ?? ''}  ${step[1] ?? ''}`);
-      }
+    const isDeployed = await line('all steps, to the service that answers', async () => {
+      tellSteps(report, await journey.deploy());
     });
-    if (!deployed) return;
-    await line('deploy: the service answers on the floating IP, and keeps what it is given', async () => {
-      await service('PUT', '{"kept":true}');
+    if (!isDeployed) return;
+    await line('the service is reached on the floating IP, and keeps what it is given', () => service.keep());
+    await line('image, server, floating IP and volume are what they should be, by the APIs', async () => {
+      const { current_vm_cid: vm, disks, stemcells } = await state();
+      first = vm;
+      await lookAt(cloud, floating, journey, { vm, disk: disks[0]?.cid, stemcell: stemcells[0]?.cid });
     });
-    await line('deploy: server and volume are what the state says', async () => {
-      const { current_vm_cid: vm, disks } = await state();
-      const server = await cloud.serverOf(vm);
-      if (server.status !== 'ACTIVE') throw new Error(`the server is ${server.status}`);
-      if (server.metadata['deployment'] !== 'lab') throw new Error(JSON.stringify(server.metadata));
-      const volume = await cloud.volumeOf(disks[0]?.cid ?? '');
-      if (volume.attachments[0]?.server_id !== vm) throw new Error(JSON.stringify(volume));
+    await line('the registry of the deploy has the settings of this server, if there is one', async () => {
+      strictEqual(storedSettings(stateFile), journey.storedSettings);
     });
-    await line('deploy: a new server gets the volume with its data', async () => {
-      const { current_vm_cid: vm } = await state();
-      await command('create-env', '--recreate', ...creds);
-      if ((await state()).current_vm_cid === vm) throw new Error('the server is the old one');
-      const kept = await service('GET');
-      if (!kept.includes('kept')) throw new Error(`the service answers ${kept}`);
+    await line('a new server gets the volume with its data', async () => {
+      tellSteps(report, await journey.recreate());
+      const { current_vm_cid: vm, disks, stemcells } = await state();
+      notStrictEqual(vm, first);
+      await service.kept();
+      await lookAt(cloud, floating, journey, { vm, disk: disks[0]?.cid, stemcell: stemcells[0]?.cid });
+      strictEqual(await cloud.has('server', first), false);
+      strictEqual(storedSettings(stateFile), journey.storedSettings);
     });
   } finally {
-    await line('deploy: delete-env comes to its end', async () => {
-      await command('delete-env', '-n');
+    await line('everything is deleted, and so are the settings in the registry', async () => {
+      const known = existsSync(stateFile) ? await state() : undefined;
+      tellSteps(report, await journey.delete());
+      strictEqual(storedSettings(stateFile), 0);
+      if (known === undefined) return;
+      strictEqual(await cloud.has('server', known.current_vm_cid), false);
+      for (const { cid } of known.disks) strictEqual(await cloud.has('volume', cid), false);
+      for (const { cid } of known.stemcells) strictEqual(await cloud.has('image', cid), false);
+      strictEqual((await cloud.floatingIp(floating.id)).port_id, null);
     });
+  }
+}
+
+async function lookAt(
+  cloud: CloudView,
+  floating: FloatingIp,
+  { metadata, privateIp }: Journey,
+  {
+    vm,
+    disk = '',
+    stemcell = '',
+  }: { readonly vm: string; readonly disk: string | undefined; readonly stemcell: string | undefined },
+): Promise<void> {
+  const server = await cloud.server(vm);
+  strictEqual(server.status, 'ACTIVE');
+  for (const [key, value] of Object.entries(metadata)) strictEqual(server.metadata[key], value);
+  strictEqual(server.image.id, stemcell);
+  strictEqual((await cloud.image(stemcell)).status, 'active');
+  const volume = await cloud.volume(disk);
+  strictEqual(volume.status, 'in-use');
+  deepStrictEqual(
+    volume.attachments.map((attachment) => attachment.server_id),
+    [vm],
+  );
+  const { port_id: port, fixed_ip_address: fixed } = await cloud.floatingIp(floating.id);
+  ok(port !== null, 'the floating IP belongs to no port');
+  strictEqual((await cloud.port(port)).device_id, vm);
+  strictEqual(fixed, privateIp);
+}
+
+/** Documents in the registry that the deployer runs; none when its file has gone. */
+function storedSettings(stateFile: string): unknown {
+  const file = join(`${stateFile}.d`, 'registry.sqlite');
+  if (!existsSync(file)) return 0;
+  const database = new DatabaseSync(file, { readOnly: true });
+  try {
+    return database.prepare('SELECT count(*) AS documents FROM microbosh_settings').get()?.['documents'];
+  } finally {
+    database.close();
+  }
+}
+
+function tellSteps(report: LabReport, { stdout }: Finished): void {
+  for (const step of stdout.matchAll(/^\s*(\S.*)\.\.\. Finished \((\d\d:\d\d:\d\d)\)$/gm)) {
+    report.figure(step[1] ?? '', step[2] ?? '');
+  }
+}
+
+/**
+ * Through a manifest of create-env: the stemcell and the release named by the manifest, settings as user data, since the
+ * cloud does not say where a server would reach this machine and no tunnel is wanted.
+ */
+export async function deployByCreateEnv(
+  lab: OpenstackLab,
+  parts: DeployedParts,
+  report: LabReport,
+): Promise<void> {
+  const { cloud } = lab;
+  const folder = join(lab.work, 'create-env');
+  await mkdir(join(folder, 'home'), { recursive: true });
+  const manifest = join(folder, 'manifest.yml');
+  const floating = await cloud.allocateFloatingIp();
+  const env = { HOME: join(folder, 'home'), NO_COLOR: '1', no_proxy: '*' };
+  const privateIp = '10.77.0.50';
+  await writeFile(manifest, createEnvManifest(lab, { privateIp, floatingIp: floating.address }, parts), {
+    mode: 0o600,
+  });
+  const creds = ['--vars-store', join(folder, 'creds.yml')];
+  const command = (name: string, ...args: string[]) => bounded(env, name, manifest, '--tty', ...args);
+  const value = async (path: string) =>
+    (await command('interpolate', ...creds, '--path', path)).stdout.replace(/\n$/, '');
+  try {
+    const journey: Journey = {
+      name: 'create-env',
+      manifest,
+      privateIp,
+      service: new Service(floating.address, async () => ({
+        ca: await value('/readiness/0/ca'),
+        password: await value('/instance_groups/name=registry/properties/registry/password'),
+      })),
+      storedSettings: 0,
+      metadata: { deployment: 'lab', job: 'registry', index: '0' },
+      deploy: () => command('create-env', ...creds),
+      recreate: () => command('create-env', '--recreate', ...creds),
+      delete: () => command('delete-env', '-n'),
+    };
+    await play(journey, cloud, floating, report);
+  } finally {
     await cloud.releaseFloatingIp(floating.id);
   }
 }
 
-function manifestFor({ cloud, stemcell, properties }: DeployRequest, address: string): string {
-  return `name: lab
-releases:
-- {name: microbosh-registry, url: "file://${root}/dist/releases/microbosh-registry.tgz"}
-resource_pools:
-- name: vms
-  network: private
-  stemcell: {url: "file://${stemcell}"}
-  cloud_properties: {instance_type: m1.small, availability_zone: nova}
-  env: {bosh: {password: '*'}}
-disk_pools:
-- {name: disks, disk_size: 1024}
-networks:
-- name: private
-  type: manual
-  subnets:
-  - range: 10.77.0.0/24
-    gateway: 10.77.0.1
-    dns: [10.77.0.1]
-    cloud_properties: {net_id: ${cloud.setting('LAB_NETWORK_ID')}}
-- name: public
-  type: vip
-instance_groups:
-- name: registry
-  instances: 1
-  resource_pool: vms
-  persistent_disk_pool: disks
-  networks:
-  - {name: private, static_ips: [${privateIp}], default: [dns, gateway]}
-  - {name: public, static_ips: [${address}]}
-  jobs: [{name: registry, release: microbosh-registry}]
-  properties:
-    registry:
-      username: admin
-      password: ((registry_admin_password))
-      tls:
-        certificate: ((registry_tls.certificate))
-        private_key: ((registry_tls.private_key))
-cloud_provider:
-  plugin: openstack
-  mbus: https://mbus:lab-secret@${address}:6868
-  properties:
-    openstack: ${JSON.stringify(properties)}
-readiness:
-- url: https://${address}:25777/readyz
-  ca: ((registry_tls.ca))
-  timeout: 120
-variables:
-- {name: registry_admin_password, type: password}
-- {name: registry_ca, type: certificate, options: {is_ca: true, common_name: registry-ca}}
-- name: registry_tls
-  type: certificate
-  options: {ca: registry_ca, common_name: ${address}, alternative_names: [${address}]}
-`;
+/**
+ * Through micro_bosh.yml, as the OpenStack plug-in of bosh micro was used: a micro stemcell, and settings from the registry
+ * of the deploy, which the server reaches over the tunnel that the key pair opens.
+ */
+export async function deployByMicro(
+  lab: OpenstackLab,
+  microStemcell: string,
+  report: LabReport,
+): Promise<void> {
+  const { cloud } = lab;
+  const folder = join(lab.work, 'micro');
+  await mkdir(join(folder, 'home'), { recursive: true });
+  const manifest = join(folder, 'micro_bosh.yml');
+  const floating = await cloud.allocateFloatingIp();
+  const env = { HOME: join(folder, 'home'), NO_COLOR: '1', no_proxy: '*' };
+  const privateIp = '10.77.0.60';
+  const certificate = await makeCertificate(folder, floating.address);
+  const password = 'lab-secret';
+  const write = (instanceType: string) =>
+    writeFile(
+      manifest,
+      JSON.stringify(
+        microManifest(
+          lab,
+          { privateIp, floatingIp: floating.address },
+          { certificate, password, instanceType },
+        ),
+      ),
+      { mode: 0o600 },
+    );
+  const micro = (...args: string[]) => bounded(env, 'micro', ...args);
+  try {
+    await write('m1.small');
+    await micro('deployment', folder);
+    const journey: Journey = {
+      name: 'micro deploy',
+      manifest,
+      privateIp,
+      service: new Service(floating.address, async () => ({ ca: certificate.certificate, password })),
+      storedSettings: 1,
+      metadata: { deployment: 'lab-micro', index: '0' },
+      deploy: () => micro('deploy', microStemcell, '--tty', '-n'),
+      // Another flavor is what only a new server can have.
+      recreate: async () => {
+        await write('m1.medium');
+        return micro('deploy', '--update', '--tty', '-n');
+      },
+      delete: () => micro('delete', '--tty', '-n'),
+    };
+    await play(journey, cloud, floating, report);
+  } finally {
+    await cloud.releaseFloatingIp(floating.id);
+  }
+}
+
+async function bounded(
+  env: Readonly<Record<string, string>>,
+  name: string,
+  ...args: string[]
+): Promise<Finished> {
+  const finished = await start(['bin/microbosh', name, ...args], { env, timeoutMs: deployLimitMs }).finished;
+  if (finished.exitCode !== 0) throw new Error(`${name} failed:\n${finished.output.slice(-4000)}`);
+  return finished;
+}
+
+export async function makeCertificate(folder: string, address: string): Promise<Certificate> {
+  const certificate = join(folder, 'server.crt');
+  const privateKey = join(folder, 'server.key');
+  await succeed([
+    'openssl',
+    ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=micro'],
+    ...['-addext', `subjectAltName=IP:${address}`, '-keyout', privateKey, '-out', certificate],
+  ]);
+  return {
+    certificate: await readFile(certificate, 'utf8'),
+    privateKey: await readFile(privateKey, 'utf8'),
+  };
 }

@@ -5,6 +5,9 @@ import { randomUUID } from 'node:crypto';
 import { text } from 'node:stream/consumers';
 import { isJsonObject } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
+import * as fields from './fake-fields.ts';
+import { exchangeOf } from './recording.ts';
+import type { Exchange, RecordedService } from './recording.ts';
 
 /** One thing in the cloud. `next` takes the place of `status` once it has been looked at. */
 interface Thing {
@@ -69,11 +72,12 @@ export class FakeOpenstack {
   readonly networkId = randomUUID();
   readonly secondNetworkId = randomUUID();
   readonly securityGroups: readonly JsonObject[] = [
-    { id: randomUUID(), name: 'default' },
-    { id: randomUUID(), name: 'bosh' },
+    { ...fields.securityGroupFields, id: randomUUID(), name: 'default' },
+    { ...fields.securityGroupFields, id: randomUUID(), name: 'bosh' },
   ];
   readonly serverGroupId = randomUUID();
   readonly limits: Record<string, number> = {
+    ...fields.computeLimits,
     maxTotalInstances: 10,
     maxTotalCores: 20,
     maxTotalRAMSize: 51_200,
@@ -82,6 +86,7 @@ export class FakeOpenstack {
     totalRAMUsed: 0,
   };
   readonly volumeLimits: Record<string, number> = {
+    ...fields.volumeLimits,
     maxTotalVolumes: 10,
     maxTotalVolumeGigabytes: 1000,
     totalVolumesUsed: 0,
@@ -91,6 +96,7 @@ export class FakeOpenstack {
   zones: readonly string[] = ['nova', 'west'];
   /** Zones whose servers end in state ERROR. */
   fullZones: readonly string[] = [];
+  onExchange: ((exchange: Exchange) => void) | undefined;
   readonly #server: Server;
   #macs = 0;
 
@@ -180,6 +186,16 @@ export class FakeOpenstack {
     const send = (status: number, body?: Json, headers: Record<string, string> = {}) => {
       response.writeHead(status, { 'content-type': 'application/json', ...headers });
       response.end(body === undefined ? '' : JSON.stringify(body));
+      const [, service = '', path = ''] = /^\/([a-z]+)(.*)$/.exec(call.path) ?? [];
+      this.onExchange?.(
+        exchangeOf(service as RecordedService, {
+          method: call.method,
+          path: `${path}${url.search}`,
+          status,
+          requestBody: raw,
+          answerBody: JSON.stringify(body ?? null),
+        }),
+      );
     };
     if (call.path === '/identity/v3/auth/tokens') {
       this.#login(call, send);
@@ -224,6 +240,7 @@ export class FakeOpenstack {
     const token = randomUUID();
     this.tokens.add(token);
     const endpoint = (type: string, path: string) => ({
+      id: type,
       type,
       name: type,
       endpoints: [
@@ -240,6 +257,7 @@ export class FakeOpenstack {
       201,
       {
         token: {
+          ...fields.tokenFields,
           expires_at: new Date(Date.now() + 3_600_000).toISOString(),
           project: { id: 'project', name: 'p', domain: { id: 'd', name: 'd' } },
           catalog: [
@@ -368,7 +386,15 @@ export class FakeOpenstack {
   }
 
   #imageView(image: Thing): JsonObject {
-    const view = { ...image.body, id: image.id, status: image.status, tags: [], min_disk: 0, min_ram: 0 };
+    const view = {
+      ...fields.imageFields,
+      ...image.body,
+      id: image.id,
+      status: image.status,
+      tags: [],
+      min_disk: 0,
+      min_ram: 0,
+    };
     settle(image);
     return view;
   }
@@ -386,7 +412,7 @@ export class FakeOpenstack {
     const found = [...this.images.values()].filter((image) =>
       [...query].every(([key, value]) => image.body[key] === value),
     );
-    return { body: { images: found.map((image) => this.#imageView(image)) } };
+    return { body: { ...fields.imageListFields, images: found.map((image) => this.#imageView(image)) } };
   }
 
   #upload({ sizeBytes }: Call, id = '') {
@@ -425,7 +451,8 @@ export class FakeOpenstack {
   #serverView(server: Thing): JsonObject {
     const ports = [...this.ports.values()].filter((port) => port.body['device_id'] === server.id);
     return {
-      ...server.body,
+      ...fields.serverFields,
+      ...without(server.body, 'user_data', 'scheduler_hints'),
       id: server.id,
       status: server.status,
       addresses: {
@@ -524,7 +551,10 @@ export class FakeOpenstack {
       volume.body['made_by'] = 'nova';
       this.attachments.set(volume.id, { server: id, device: '/dev/vda' });
     }
-    return { status: 202, body: { server: { id, links: [], adminPass: 'x', security_groups: [] } } };
+    return {
+      status: 202,
+      body: { server: { ...fields.newServerFields, id, adminPass: 'x', security_groups: [] } },
+    };
   }
 
   #bind(port: Thing | undefined, device: string): void {
@@ -650,7 +680,7 @@ export class FakeOpenstack {
   #network(id = ''): JsonObject {
     if (!this.#networkIds.includes(id))
       throw neutron(404, 'NetworkNotFound', `Network ${id} could not be found.`);
-    return { id, name: 'private', status: 'ACTIVE', subnets: [] };
+    return { ...fields.networkFields, id, name: 'private', status: 'ACTIVE', subnets: [] };
   }
 
   #listSubnets({ query }: Call) {
@@ -663,7 +693,11 @@ export class FakeOpenstack {
   }
 
   #portView(port: Thing): JsonObject {
-    return { ...port.body, id: port.id, status: port.status };
+    return { ...fields.portFields, ...port.body, id: port.id, status: port.status };
+  }
+
+  #floatingIpView(floating: Thing): JsonObject {
+    return { ...fields.floatingIpFields, ...floating.body, id: floating.id, status: floating.status };
   }
 
   #listPorts({ query }: Call) {
@@ -763,7 +797,7 @@ export class FakeOpenstack {
     const found = [...this.floatingIps.values()].filter(
       (floating) => address === null || floating.body['floating_ip_address'] === address,
     );
-    return { body: { floatingips: found.map((floating) => this.#portView(floating)) } };
+    return { body: { floatingips: found.map((floating) => this.#floatingIpView(floating)) } };
   }
 
   #moveFloatingIp({ body }: Call, id = '') {
@@ -774,7 +808,7 @@ export class FakeOpenstack {
     if (port !== null && !this.ports.has(textOf(port)))
       throw neutron(404, 'PortNotFound', `Port ${textOf(port)} could not be found.`);
     floating.body['port_id'] = port;
-    return { body: { floatingip: this.#portView(floating) } };
+    return { body: { floatingip: this.#floatingIpView(floating) } };
   }
 
   // Cinder
@@ -785,16 +819,25 @@ export class FakeOpenstack {
     return volume;
   }
 
-  #volumeView(volume: Thing): JsonObject {
+  #volumeView(volume: Thing, more = fields.volumeFields): JsonObject {
     const attachment = this.attachments.get(volume.id);
     return {
+      ...more,
       ...volume.body,
       id: volume.id,
       status: volume.status,
       attachments:
         attachment === undefined
           ? []
-          : [{ server_id: attachment.server, device: attachment.device, id: volume.id }],
+          : [
+              {
+                ...fields.attachmentFields,
+                server_id: attachment.server,
+                device: attachment.device,
+                id: volume.id,
+                volume_id: volume.id,
+              },
+            ],
     };
   }
 
@@ -822,7 +865,8 @@ export class FakeOpenstack {
       throw cinder(404, 'itemNotFound', 'Volume type with name no-such-type could not be found.');
     if (this.volumes.size >= (this.volumeLimits['maxTotalVolumes'] ?? 0))
       throw cinder(413, 'overLimit', 'VolumeLimitExceeded: Maximum number of volumes allowed exceeded');
-    return { status: 202, body: { volume: this.#volumeView(this.#makeVolume(wanted)) } };
+    const made = this.#makeVolume(wanted);
+    return { status: 202, body: { volume: this.#volumeView(made, fields.newVolumeFields) } };
   }
 
   #listVolumes({ query }: Call) {
@@ -878,8 +922,12 @@ export class FakeOpenstack {
     return snapshot;
   }
 
+  #snapshotView(snapshot: Thing, more = fields.snapshotFields): JsonObject {
+    return { ...more, ...snapshot.body, id: snapshot.id, status: snapshot.status };
+  }
+
   #createSnapshot({ body }: Call) {
-    const wanted = objectAt(body, 'snapshot');
+    const wanted = without(objectAt(body, 'snapshot'), 'force');
     this.#volume(textOf(wanted['volume_id']));
     const snapshot: Thing = {
       id: randomUUID(),
@@ -888,18 +936,18 @@ export class FakeOpenstack {
       body: { ...wanted, metadata: {} },
     };
     this.snapshots.set(snapshot.id, snapshot);
-    return { status: 202, body: { snapshot: this.#portView(snapshot) } };
+    return { status: 202, body: { snapshot: this.#snapshotView(snapshot, fields.newSnapshotFields) } };
   }
 
   #listSnapshots({ query }: Call) {
     const name = query.get('name');
     const found = [...this.snapshots.values()].filter((one) => name === null || one.body['name'] === name);
-    return { body: { snapshots: found.map((one) => this.#portView(one)) } };
+    return { body: { snapshots: found.map((one) => this.#snapshotView(one)) } };
   }
 
   #showSnapshot(id: string | undefined) {
     const snapshot = this.#snapshot(id);
-    const view = this.#portView(snapshot);
+    const view = this.#snapshotView(snapshot);
     settle(snapshot);
     if (snapshot.status === 'gone') this.snapshots.delete(snapshot.id);
     return { body: { snapshot: view } };
@@ -927,7 +975,19 @@ function settle(thing: Thing): void {
 }
 
 function flavor(id: string, name: string, more: JsonObject): JsonObject {
-  return { id, name, swap: '', 'OS-FLV-EXT-DATA:ephemeral': 0, 'OS-FLV-DISABLED:disabled': false, ...more };
+  return {
+    ...fields.flavorFields,
+    id,
+    name,
+    swap: '',
+    'OS-FLV-EXT-DATA:ephemeral': 0,
+    'OS-FLV-DISABLED:disabled': false,
+    ...more,
+  };
+}
+
+function without(object: JsonObject, ...keys: readonly string[]): JsonObject {
+  return Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key)));
 }
 
 function textOf(value: Json | undefined): string {
