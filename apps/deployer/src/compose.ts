@@ -54,7 +54,10 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
     (text) => process.stderr.write(text),
     (text) => secrets.redact(text),
   );
-  if (log !== undefined) events.subscribe(log);
+  if (log !== undefined) {
+    events.subscribe(log);
+    events.subscribeCalls(log);
+  }
   const context: CommandContext = {
     global,
     console,

@@ -70,10 +70,13 @@ export class Environment {
         }
       };
       record({ type: 'run', command, time: new Date().toISOString() });
-      const stop = context.events.subscribe((event) => {
-        if (event.type !== 'progress') record(event);
-      });
-      return new Environment(paths, lock, store, journal, stop);
+      const stops = [
+        context.events.subscribe((event) => {
+          if (event.type !== 'progress') record(event);
+        }),
+        context.events.subscribeCalls(record),
+      ];
+      return new Environment(paths, lock, store, journal, () => stops.forEach((stop) => stop()));
     } catch (error) {
       await lock.release();
       throw error;

@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { errorCode, messageChain } from '@microbosh/errors';
+import { processFolder } from '@microbosh/host';
 import { generateCertificate } from '@microbosh/spec';
 import { build } from 'esbuild';
 import { SimulatedCloud } from '../src/testing/simulated-cloud.ts';
@@ -26,7 +27,8 @@ let bundle: Promise<string> | undefined;
 
 /** The simulated deployer, bundled: it is started hundreds of times, and loads only what it uses. */
 async function bundledDeployer(): Promise<string> {
-  const outdir = await mkdtemp(join(tmpdir(), 'simulated-deployer-'));
+  // A worker of the tests is ended, not asked to end: the next one removes it then.
+  const { path: outdir } = await processFolder('simulation');
   process.once('exit', () => rmSync(outdir, { recursive: true, force: true }));
   await build({
     entryPoints: [join(import.meta.dirname, '../src/testing/simulated-deployer.ts')],

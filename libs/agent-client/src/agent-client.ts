@@ -275,11 +275,11 @@ export class AgentClient {
   /** Follows a task to its end. An agent that is away for a moment is waited for. */
   async waitForTask(taskId: string, options: CallOptions = {}): Promise<Json> {
     let failures = 0;
-    let delayMs = Math.min(50, this.#timing.pollIntervalMs);
+    let delayMs = Math.min(25, this.#timing.pollIntervalMs);
     let progress: string | undefined;
     for (;;) {
       await sleep(failures > 0 ? 1_000 : delayMs, undefined, signalOption(options.signal));
-      delayMs = Math.min(delayMs * 1.5, this.#timing.pollIntervalMs);
+      delayMs = Math.min(delayMs * 1.1, this.#timing.pollIntervalMs);
       let value: Json;
       try {
         value = await this.getTask(taskId, options);

@@ -1,10 +1,10 @@
 import { createWriteStream } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { archiveFile, readArchive } from '@microbosh/artifacts';
 import { messageOf } from '@microbosh/errors';
+import { processFolder } from '@microbosh/host';
 import { CloudError } from './errors.ts';
 
 export interface UnpackedFile {
@@ -27,8 +27,7 @@ export async function unpackImage(
   isWanted: (name: string) => boolean,
   signal: AbortSignal | undefined,
 ): Promise<UnpackedImage> {
-  const directory = await mkdtemp(join(tmpdir(), 'microbosh-image-'));
-  const remove = () => rm(directory, { recursive: true, force: true });
+  const { path: directory, remove } = await processFolder('image');
   const files: UnpackedFile[] = [];
   try {
     for await (const entry of readArchive(archiveFile(imagePath), signal === undefined ? {} : { signal })) {

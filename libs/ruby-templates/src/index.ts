@@ -7,6 +7,7 @@ export {
   type PropertyLayer,
   type TemplateContext,
 } from './evaluation-context.ts';
+export { evaluationDigest } from './evaluation-digest.ts';
 export { RendererUnavailable, TemplatesFailed, type TemplateFailure } from './failures.ts';
 export {
   startRenderer,

@@ -1,10 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentClient } from '@microbosh/agent-client';
 import { archiveFile, readArchive } from '@microbosh/artifacts';
+import { processFolder } from '@microbosh/host';
 
 export interface FollowRequest {
   readonly types: string;
@@ -20,10 +20,10 @@ export interface FollowRequest {
  */
 export async function followLogs(client: AgentClient, request: FollowRequest): Promise<void> {
   const seen = new Map<string, number>();
-  const folder = await mkdtemp(join(tmpdir(), 'microbosh-logs-'));
+  const folder = await processFolder('logs');
   try {
     for (let first = true; !request.signal.aborted; first = false) {
-      for (const [file, content] of await fetchAll(client, join(folder, 'logs.tgz'), request)) {
+      for (const [file, content] of await fetchAll(client, join(folder.path, 'logs.tgz'), request)) {
         const before = seen.get(file) ?? 0;
         const start = content.length < before ? 0 : before;
         seen.set(file, content.length);
@@ -34,7 +34,7 @@ export async function followLogs(client: AgentClient, request: FollowRequest): P
       await sleep(request.intervalMs, undefined, { signal: request.signal }).catch(() => undefined);
     }
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await folder.remove();
   }
 }
 

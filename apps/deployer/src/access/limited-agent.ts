@@ -1,14 +1,16 @@
 import type { Limits } from '../engine/deploy-run.ts';
 import { withTimeLimit } from '../engine/time-limit.ts';
 import { StepTimedOut } from '../errors.ts';
+import type { EventBus } from '../events/event-bus.ts';
 import type { AgentSession } from '../ports/agent.ts';
 
 type LimitName = 'task' | 'drain' | 'compile' | 'copy';
 
-/** The same agent, with an end to every task; pings and questions have their own. */
+/** The same agent, with an end to every task; pings have their own. Calls are told to those who listen. */
 export function limitedAgent(
   agent: AgentSession,
   limits: Pick<Limits, 'taskMs' | 'drainMs' | 'compileMs' | 'copyMs'>,
+  events: EventBus,
 ): AgentSession {
   const within = <T>(
     name: LimitName,
@@ -22,10 +24,12 @@ export function limitedAgent(
         details: { method, limit: name, limit_ms: limitMs },
         advice: `Look at its log (microbosh logs MANIFEST --agent). More time: limits.${name} in the manifest, or --limit ${name}=2h.`,
       });
-    return withTimeLimit(limitMs, late, (over) => call(AbortSignal.any([signal, over])));
+    return events.call('agent', method, () =>
+      withTimeLimit(limitMs, late, (over) => call(AbortSignal.any([signal, over]))),
+    );
   };
   return {
-    ping: (signal) => agent.ping(signal),
+    ping: (signal) => events.call('agent', 'ping', () => agent.ping(signal)),
     explain: (error) => agent.explain(error),
     getState: (signal) => within('task', 'get_state', signal, (s) => agent.getState(s)),
     apply: (spec, signal) => within('task', 'apply', signal, (s) => agent.apply(spec, s)),

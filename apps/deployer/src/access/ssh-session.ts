@@ -1,11 +1,10 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { AgentClient } from '@microbosh/agent-client';
 import { errorCode, messageOf } from '@microbosh/errors';
-import { NodeCommandRunner } from '@microbosh/host';
+import { NodeCommandRunner, processFolder } from '@microbosh/host';
 import { SshUnavailable } from '../errors.ts';
 
 /** A user on the VM for the time of one command, and what an OpenSSH client needs to be let in as that user. */
@@ -26,9 +25,9 @@ export async function withSsh<T>(
   body: (session: SshSession) => Promise<T>,
 ): Promise<T> {
   const user = `bosh_${randomBytes(6).toString('hex')}`;
-  const folder = await mkdtemp(join(tmpdir(), 'microbosh-ssh-'));
+  const folder = await processFolder('ssh');
   try {
-    const key = join(folder, 'key');
+    const key = join(folder.path, 'key');
     await tool(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', user, '-f', key]);
     const publicKey = (await readFile(`${key}.pub`, 'utf8')).trim();
     const answer = await client.call('ssh', ['setup', { user, public_key: publicKey }], {
@@ -41,7 +40,7 @@ export async function withSsh<T>(
       });
     }
     const hostKey = (answer.host_public_key ?? '').trim();
-    const knownHosts = hostKey === '' ? request.knownHosts : join(folder, 'known_hosts');
+    const knownHosts = hostKey === '' ? request.knownHosts : join(folder.path, 'known_hosts');
     if (hostKey !== '') await writeFile(knownHosts, `microbosh-vm ${hostKey}\n`, { mode: 0o600 });
     try {
       return await body({
@@ -71,7 +70,7 @@ export async function withSsh<T>(
         .catch(() => undefined);
     }
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await folder.remove();
   }
 }
 

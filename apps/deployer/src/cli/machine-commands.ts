@@ -22,7 +22,7 @@ export function declareMachineCommands(program: Command, dispatch: Dispatch): vo
   declareCommand(program, dispatch, {
     usage: 'clean-up',
     aliases: ['prune'],
-    summary: 'bound the caches of downloads and compiled packages',
+    summary: 'bound the caches of downloads, compiled packages and rendered templates',
     options: [
       { flags: '--max-age <days>', summary: 'remove what was not used for so long (default 30)' },
       { flags: '--max-size <MiB>', summary: 'keep so much of the rest, last used first (default 10240)' },

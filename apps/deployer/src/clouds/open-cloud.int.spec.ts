@@ -39,7 +39,7 @@ describe('an executable as the CPI (cloud.provider.path of micro)', () => {
     const store = await StateStore.open(paths);
 
     await checkCloud(cloud);
-    const open = cloudOpener({ downloads: folder, compiled: folder });
+    const open = cloudOpener({ downloads: folder, cpi: folder, rendered: folder });
     const cpi = await open(cloud, { agent: {}, registry: undefined }, store, context);
     const call = { directorUuid: 'd', requestId: 'r', stemcellApiVersion: 1 };
     const found = [await cpi.hasVm(call, 'vm-1'), await cpi.hasVm(call, 'vm-2')];

@@ -1,6 +1,7 @@
 import type { CpiFactory } from '@microbosh/cpi';
 import { messageOf } from '@microbosh/errors';
 import type { Cloud } from '../engine/effects.ts';
+import { namesRegistry } from '../access/registry-use.ts';
 import { UnknownProvider } from '../errors.ts';
 import type { CloudAccess, DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import { plainJson } from '../state/state-document.ts';
@@ -14,6 +15,13 @@ const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
   openstack: async () => (await import('@microbosh/cpi-openstack')).createOpenstackCpi,
   aws: async () => (await import('@microbosh/cpi-aws')).createAwsCpi,
   vsphere: async () => (await import('@microbosh/cpi-vsphere')).createVsphereCpi,
+};
+
+/** Whoever needs them hears of what cannot be loaded. */
+export const warmUp: DeployerDependencies['warmUp'] = (cloud) => {
+  if (cloud.kind !== 'built-in') return;
+  builtIn[cloud.plugin]?.().catch(() => undefined);
+  if (!namesRegistry(cloud)) import('@microbosh/registry-server').catch(() => undefined);
 };
 
 export const checkCloud: DeployerDependencies['checkCloud'] = async (cloud) => {

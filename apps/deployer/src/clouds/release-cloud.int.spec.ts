@@ -98,8 +98,13 @@ function request() {
   context.secrets.add(password);
   const session = agent();
   const dependencies: DeployerDependencies = {
+    warmUp: () => undefined,
     checkCloud,
-    openCloud: cloudOpener({ downloads: join(cache, 'downloads'), compiled: join(cache, 'cpi') }),
+    openCloud: cloudOpener({
+      downloads: join(cache, 'downloads'),
+      cpi: join(cache, 'cpi'),
+      rendered: join(cache, 'rendered'),
+    }),
     openArtifacts: () => simulatedArtifacts({ directory, stemcellVersion: '1', jobVersion: '1' }),
     connectAgent: () => session,
     compiledPackages: { find: async () => undefined, keep: async () => undefined },

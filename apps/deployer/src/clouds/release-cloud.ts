@@ -1,5 +1,3 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openRelease } from '@microbosh/artifacts';
 import type { OpenedRelease } from '@microbosh/artifacts';
@@ -7,10 +5,11 @@ import { ProcessCpi } from '@microbosh/cpi';
 import type { Cpi, CpiExtensions } from '@microbosh/cpi';
 import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import { NodeCommandRunner } from '@microbosh/host';
+import { NodeCommandRunner, processFolder } from '@microbosh/host';
 import type { ReleaseCloud } from '@microbosh/spec';
 import { ReadAhead, showSteps } from '../content/read-ahead.ts';
-import { TemplateBoot } from '../content/template-boot.ts';
+import type { DeployerCaches } from '../content/deployer-caches.ts';
+import { Templates } from '../content/templates.ts';
 import { installCpi } from '../cpi-install/install-cpi.ts';
 import type { InstalledCpi } from '../cpi-install/install-cpi.ts';
 import type { EngineContext } from '../engine/deploy.ts';
@@ -22,11 +21,7 @@ import { plainJson } from '../state/state-document.ts';
 import { callGraceMs, graceAfterAbort } from './grace.ts';
 
 /** Where this machine keeps what environments share. */
-export interface CpiCaches {
-  readonly downloads: string;
-  /** Compiled packages of CPIs. */
-  readonly compiled: string;
-}
+export type CpiCaches = Pick<DeployerCaches, 'downloads' | 'cpi' | 'rendered'>;
 
 /** Installs the CPI release on this machine and drives its `bin/cpi`, one process per call. */
 export async function openReleaseCloud(
@@ -66,8 +61,12 @@ async function install(
   context: EngineContext,
   caches: CpiCaches,
 ): Promise<InstalledCpi> {
-  const templates = new TemplateBoot();
-  const workDir = await mkdtemp(join(tmpdir(), 'microbosh-cpi-'));
+  const templates = new Templates({
+    cacheDir: caches.rendered,
+    bootNow: false,
+    onWarning: (text) => context.events.message(text, { level: 'warning' }),
+  });
+  const folder = await processFolder('cpi');
   const ahead = new ReadAhead(caches.downloads, context.signal);
   try {
     return await context.events.stage('installing CPI', async (stage) => {
@@ -76,7 +75,7 @@ async function install(
         ref,
         archive: ahead.start(ref, (fetched, signal) =>
           openRelease(fetched.path, {
-            workDir: join(workDir, String(index)),
+            workDir: join(folder.path, String(index)),
             expectedName: ref.name,
             signal,
             ...(fetched.unverified === undefined ? {} : { sha1: fetched.unverified }),
@@ -96,9 +95,9 @@ async function install(
           releases,
         },
         {
-          cacheDirectory: caches.compiled,
+          cacheDirectory: caches.cpi,
           runner: new NodeCommandRunner(),
-          renderer: await templates.renderer(),
+          renderer: templates,
           secrets: context.secrets,
           signal: context.signal,
           stage: (name, work) => stage.step(name, work),
@@ -108,7 +107,7 @@ async function install(
   } finally {
     await ahead.stop();
     await templates.close();
-    await rm(workDir, { recursive: true, force: true });
+    await folder.remove();
   }
 }
 

@@ -1,10 +1,10 @@
 import { readdir, rm, stat } from 'node:fs/promises';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { OperationalError, errorCode } from '@microbosh/errors';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
+import { deployerCaches } from '../content/deployer-caches.ts';
 
 /** A limit is no number. */
 export class CleanUpLimitInvalid extends OperationalError {
@@ -17,8 +17,6 @@ interface CachedItem {
   readonly usedAtMs: number;
 }
 
-/** Folders of the cache: what is in them is made or downloaded again when it is needed. */
-const caches = ['downloads', 'compiled', 'cpi', 'runtime'];
 const defaultAgeDays = 30;
 const defaultSizeMiB = 10_240;
 
@@ -31,9 +29,8 @@ export async function run(
   const all = flagOption(options, 'all');
   const ageMs = all ? 0 : limit(options, 'maxAge', defaultAgeDays) * 86_400_000;
   const sizeBytes = all ? 0 : limit(options, 'maxSize', defaultSizeMiB) * 2 ** 20;
-  const root = join(context.env['HOME'] ?? homedir(), '.microbosh', 'cache');
-  const items: CachedItem[] = [];
-  for (const name of caches) items.push(...(await itemsOf(join(root, name))));
+  const folders = Object.values<string>({ ...deployerCaches(context.env) });
+  const items = (await Promise.all(folders.map((folder) => itemsOf(folder)))).flat();
   const doomed = toRemove(items, { now: Date.now(), ageMs, sizeBytes });
   const dryRun = flagOption(options, 'dryRun');
   if (!dryRun) {

@@ -1,7 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { openStemcell } from '@microbosh/artifacts';
+import { processFolder } from '@microbosh/host';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 
@@ -11,10 +10,10 @@ export async function run(
   options: CommandOptions,
 ): Promise<number> {
   const sha1 = textOption(options, 'sha1');
-  const workDir = await mkdtemp(join(tmpdir(), 'microbosh-inspect-'));
+  const folder = await processFolder('inspect');
   try {
     const stemcell = await openStemcell(resolve(context.cwd, args[0] ?? ''), {
-      workDir,
+      workDir: folder.path,
       signal: context.signal,
       ...(sha1 === undefined ? {} : { sha1 }),
     });
@@ -47,6 +46,6 @@ export async function run(
     context.console.block(`${lines.join('\n')}\n`);
     return 0;
   } finally {
-    await rm(workDir, { recursive: true, force: true });
+    await folder.remove();
   }
 }

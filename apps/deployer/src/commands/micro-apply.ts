@@ -1,12 +1,13 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { basename, join, resolve } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { basename, resolve } from 'node:path';
+import { processFolder } from '@microbosh/host';
 import { openRecordedAgent } from '../access/reach-agent.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import { composeDeployer } from '../compose-deployer.ts';
 import { microContent, parseApplySpec } from '../content/micro-content.ts';
-import { TemplateBoot } from '../content/template-boot.ts';
+import { Templates } from '../content/templates.ts';
+import { deployerCaches } from '../content/deployer-caches.ts';
 import { Environment } from '../environment.ts';
 import { ManifestUnsupported } from '../errors.ts';
 import { evaluateMicro, selectedDeployment } from '../micro/micro-deployment.ts';
@@ -23,8 +24,12 @@ export async function run(
   const { model } = await evaluateMicro(manifest, state.own.inputs, options, context);
   if (model.micro === undefined) throw new ManifestUnsupported(`'${manifest}' is no manifest of micro`);
   const environment = await Environment.open(paths, 'micro apply', context);
-  const templates = new TemplateBoot();
-  const workDir = await mkdtemp(join(tmpdir(), 'microbosh-'));
+  const templates = new Templates({
+    cacheDir: deployerCaches(context.env).rendered,
+    bootNow: true,
+    onWarning: (text) => context.events.message(text, { level: 'warning' }),
+  });
+  const folder = await processFolder('apply');
   try {
     const agent = await openRecordedAgent(environment.store.current, composeDeployer(context).connectAgent);
     try {
@@ -34,7 +39,7 @@ export async function run(
         applySpec,
         stemcellDigest: '',
         templates,
-        workDir,
+        workDir: folder.path,
       });
       if (baked === undefined) throw new Error('a micro deployment without a spec');
       const { signal } = context;
@@ -49,7 +54,7 @@ export async function run(
     }
   } finally {
     await templates.close();
-    await rm(workDir, { recursive: true, force: true });
+    await folder.remove();
     await environment.close();
   }
   return exitCodes.done;

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { freemem, hostname, release, tmpdir, totalmem } from 'node:os';
+import { readFile } from 'node:fs/promises';
+import { freemem, hostname, release, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { AgentClient } from '@microbosh/agent-client';
 import { packTarGz } from '@microbosh/artifacts';
 import { isJsonObject, messageChain } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
+import { processFolder } from '@microbosh/host';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
@@ -187,14 +188,14 @@ async function fetchAgentLogs(
   const { endpoint } = store.current.own;
   if (endpoint === undefined) return 'its address is not on record\n';
   const client = clientOf(endpoint, store.current.director_id, { connectTimeoutMs: 5_000 });
-  const folder = await mkdtemp(join(tmpdir(), 'microbosh-support-'));
+  const folder = await processFolder('support');
   try {
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(60_000)]);
     await client.ping({ signal: AbortSignal.any([signal, AbortSignal.timeout(5_000)]) });
     const report = ['the agent answers'];
     for (const types of ['agent', 'job']) {
       try {
-        const count = await fetchLogsOf(types, client, members, folder, context.secrets, signal);
+        const count = await fetchLogsOf(types, client, members, folder.path, context.secrets, signal);
         report.push(`${count} logs of type ${types} are in vm/${types}/`);
       } catch (error) {
         context.signal.throwIfAborted();
@@ -204,7 +205,7 @@ async function fetchAgentLogs(
     return `${report.join('\n')}\n`;
   } finally {
     await client.close();
-    await rm(folder, { recursive: true, force: true });
+    await folder.remove();
   }
 }
 

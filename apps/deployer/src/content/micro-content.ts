@@ -12,7 +12,7 @@ import { ManifestUnsupported, StemcellUnusable } from '../errors.ts';
 import type { AgentSession } from '../ports/agent.ts';
 import type { InstanceContent } from '../ports/instance-content.ts';
 import { digestOf, plainJson } from '../state/state-document.ts';
-import type { TemplateBoot } from './template-boot.ts';
+import type { Templates } from './templates.ts';
 
 export interface MicroContentOptions {
   readonly model: DeploymentModel;
@@ -20,7 +20,7 @@ export interface MicroContentOptions {
   /** That the stemcell's tarball carries; of an image in the cloud it is asked for when its agent answers. */
   readonly applySpec: JsonObject | undefined;
   readonly stemcellDigest: string;
-  readonly templates: TemplateBoot;
+  readonly templates: Templates;
   readonly workDir: string;
 }
 
@@ -102,8 +102,7 @@ async function renderJobs(
     }
     hashed.push({ name: job.name, monit: monitIndex, files });
   }
-  const renderer = await options.templates.renderer();
-  const contents = await renderer.render(requests, { signal });
+  const contents = await options.templates.render(requests, { signal });
   const at = (index: number) => contents[index] ?? Buffer.alloc(0);
   const hash = createHash('sha1');
   for (const job of hashed.toSorted((a, b) => compare(a.name, b.name))) {

@@ -1,35 +1,43 @@
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { openRelease, openStemcell } from '@microbosh/artifacts';
 import type { OpenedRelease, OpenedStemcell as UnpackedStemcell } from '@microbosh/artifacts';
 import { isJsonObject } from '@microbosh/errors';
+import { processFolder } from '@microbosh/host';
 import type { ArtifactRef, DeploymentModel, MicroModel } from '@microbosh/spec';
 import type { StageScope } from '../events/event-bus.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { OpenedStemcell } from '../ports/instance-content.ts';
 import type { ArtifactRecord } from '../state/environment-state.ts';
+import type { DeployerCaches } from './deployer-caches.ts';
 import { microContent, parseApplySpec } from './micro-content.ts';
 import { ReadAhead, showSteps } from './read-ahead.ts';
 import type { ComingArchive } from './read-ahead.ts';
 import { releaseContent } from './release-content.ts';
-import { TemplateBoot } from './template-boot.ts';
+import { Templates } from './templates.ts';
 
-/** Releases and stemcell from their tarballs; what is downloaded is kept in `cacheDir`. */
-export function artifactOpener(cacheDir: string): DeployerDependencies['openArtifacts'] {
-  return async (model, instanceId, stage, signal) => {
-    // The interpreter of the templates boots while archives are read.
-    const templates = new TemplateBoot();
-    const workDir = await mkdtemp(join(tmpdir(), 'microbosh-'));
-    const ahead = new ReadAhead(cacheDir, signal);
+/** Releases and stemcell from their tarballs. */
+export function artifactOpener(
+  caches: Pick<DeployerCaches, 'downloads' | 'rendered'>,
+): DeployerDependencies['openArtifacts'] {
+  return async (model, instanceId, options) => {
+    const { stage, signal } = options;
+    const templates = new Templates({
+      cacheDir: caches.rendered,
+      // While archives are read. What was deployed last is in the cache.
+      bootNow: !options.wasDeployed,
+      onWarning: options.onWarning,
+    });
+    const folder = await processFolder('deploy');
+    const ahead = new ReadAhead(caches.downloads, signal);
     const close = async () => {
       await ahead.stop();
-      await templates.close();
-      await rm(workDir, { recursive: true, force: true });
+      await Promise.all([templates.close(), folder.remove()]);
     };
+    const place = { ahead, workDir: folder.path, templates };
     try {
-      return { ...(await open(model, instanceId, stage, signal, { ahead, workDir, templates })), close };
+      return { ...(await open(model, instanceId, stage, signal, place)), close };
     } catch (error) {
       await close();
       throw error;
@@ -40,7 +48,7 @@ export function artifactOpener(cacheDir: string): DeployerDependencies['openArti
 interface Workplace {
   readonly ahead: ReadAhead;
   readonly workDir: string;
-  readonly templates: TemplateBoot;
+  readonly templates: Templates;
 }
 
 async function open(

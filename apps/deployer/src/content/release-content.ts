@@ -8,14 +8,14 @@ import type { CompilePlan, DeploymentModel, PlannedPackage, ReleaseJob } from '@
 import { ReleaseUnusable } from '../errors.ts';
 import type { InstanceContent, InstancePackage, RenderedTemplates } from '../ports/instance-content.ts';
 import { digestOf } from '../state/state-document.ts';
-import type { TemplateBoot } from './template-boot.ts';
+import type { Templates } from './templates.ts';
 
 export interface ReleaseContentOptions {
   readonly model: DeploymentModel;
   /** By the name in the manifest. */
   readonly releases: ReadonlyMap<string, OpenedRelease>;
   readonly instanceId: string;
-  readonly templates: TemplateBoot;
+  readonly templates: Templates;
   readonly workDir: string;
   readonly stemcell: { readonly name: string | undefined; readonly digest: string };
   readonly signal: AbortSignal;
@@ -121,8 +121,7 @@ async function render(
     }
     add(job.monit, 'monit', 'monit');
   }
-  const renderer = await options.templates.renderer();
-  const contents = await renderer.render(requests, { signal: options.signal });
+  const contents = await options.templates.render(requests, { signal: options.signal });
   const entries = contents.map((content, index) => ({ path: targets[index] ?? '', content }));
   const archive = await packTarGz(entries, join(options.workDir, `rendered-${digestOf(address)}.tgz`));
   return {

@@ -5,6 +5,7 @@ import { archiveFile, unpackTar, type OpenedRelease } from '@microbosh/artifacts
 import { OperationalError, messageOf } from '@microbosh/errors';
 import {
   CommandFailed,
+  processFolder,
   withDirectoryLock,
   writeFileDurably,
   type CommandRunner,
@@ -39,7 +40,7 @@ export interface CpiInstallTools {
    */
   readonly cacheDirectory: string;
   readonly runner: CommandRunner;
-  readonly renderer: TemplateRenderer;
+  readonly renderer: Pick<TemplateRenderer, 'render'>;
   readonly secrets: SecretRegister;
   readonly signal?: AbortSignal;
   /** One stage per package and step, as create-env shows them. */
@@ -94,8 +95,10 @@ export async function installCpi(input: CpiInstallInput, tools: CpiInstallTools)
     });
   });
 
-  const rendered = await mkdtemp(join(await made(join(tools.cacheDirectory, 'rendered')), 'jobs-'));
-  const cleanUp = () => rm(rendered, { recursive: true, force: true });
+  const { path: rendered, remove: cleanUp } = await processFolder(
+    'jobs',
+    await made(join(tools.cacheDirectory, 'rendered')),
+  );
   try {
     const files = await tools.stage('Rendering job templates', () => renderJobs(jobs, input, tools));
     for (const { job } of jobs) {

@@ -48,6 +48,7 @@ export async function createEnv(request: CreateEnvRequest): Promise<'deployed' |
     if (environment.store.current.own.imported !== undefined && !environment.store.existed) {
       await environment.store.update({});
     }
+    dependencies.warmUp(model.cloud);
     const deployment = await validateDeployment(model, environment, dependencies, flags, context);
     try {
       if (

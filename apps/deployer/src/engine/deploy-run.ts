@@ -176,7 +176,7 @@ export class DeployRun {
         ...(endpoint.server_name === undefined ? {} : { serverName: endpoint.server_name }),
         directorUuid: this.state.director_id,
       });
-      session = limitedAgent(opened, this.limits);
+      session = limitedAgent(opened, this.limits, this.events);
       this.#sessions.set(key, session);
     }
     return session;

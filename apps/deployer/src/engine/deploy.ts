@@ -58,7 +58,7 @@ export async function validateDeployment(
   flags: DeployFlags,
   context: EngineContext,
 ): Promise<Deployment> {
-  const { own } = environment.store.current;
+  const { own, current_manifest_sha: deployedSha } = environment.store.current;
   return context.events.stage('validating', async (stage) => {
     await stage.step('Validating cpi release', () => dependencies.checkCloud(model.cloud));
     const address = model.micro?.clientServicesIp ?? instanceAddress(model.networks);
@@ -66,7 +66,12 @@ export async function validateDeployment(
       agentAccess(model, address, own.agent, dependencies.now()),
     );
     for (const secret of secretsOf(access)) context.secrets.add(secret);
-    const artifacts = await dependencies.openArtifacts(model, own.instance_id, stage, context.signal);
+    const artifacts = await dependencies.openArtifacts(model, own.instance_id, {
+      stage,
+      signal: context.signal,
+      wasDeployed: deployedSha === model.manifestSha,
+      onWarning: (text) => context.events.message(text, { level: 'warning' }),
+    });
     try {
       const rendered = await stage.step('Validating job templates', () =>
         // What a stemcell has baked in is rendered when its agent is there.
@@ -211,6 +216,7 @@ export class Session {
           context,
         ),
         limits.cpiMs,
+        context.events,
       );
     const first = await open(undefined);
     let cloud = first;

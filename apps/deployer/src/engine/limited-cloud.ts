@@ -1,13 +1,14 @@
 import type { CallContext } from '@microbosh/cpi';
 import { StepTimedOut } from '../errors.ts';
+import type { EventBus } from '../events/event-bus.ts';
 import type { Cloud } from './effects.ts';
 import { withTimeLimit } from './time-limit.ts';
 
 /**
- * The same cloud, with an end to every call: its signal is aborted and the caller goes on, whether the CPI obeys or
+ * The same cloud, with an end to every call, each of which is told to those who listen: its signal is aborted and the caller goes on, whether the CPI obeys or
  * not. What a `create_*` made nevertheless is found by its token.
  */
-export function limitedCloud(cloud: Cloud, limitMs: number): Cloud {
+export function limitedCloud(cloud: Cloud, limitMs: number, events: EventBus): Cloud {
   return new Proxy(cloud, {
     get: (target, key) => {
       const member: unknown = Reflect.get(target, key);
@@ -15,14 +16,17 @@ export function limitedCloud(cloud: Cloud, limitMs: number): Cloud {
       return (...args: unknown[]) => {
         const [context, ...rest] = args;
         if (!isCallContext(context)) return Reflect.apply(member, target, args) as unknown;
-        return withTimeLimit(
-          limitMs,
-          () => tooLate(wireName(String(key)), limitMs),
-          async (signal) =>
-            Reflect.apply(member, target, [
-              { ...context, signal: context.signal ? AbortSignal.any([context.signal, signal]) : signal },
-              ...rest,
-            ]) as unknown,
+        const method = wireName(String(key));
+        return events.call('cpi', method, () =>
+          withTimeLimit(
+            limitMs,
+            () => tooLate(method, limitMs),
+            async (signal) =>
+              Reflect.apply(member, target, [
+                { ...context, signal: context.signal ? AbortSignal.any([context.signal, signal]) : signal },
+                ...rest,
+              ]) as unknown,
+          ),
         );
       };
     },

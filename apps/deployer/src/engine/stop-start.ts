@@ -88,7 +88,11 @@ async function withAgent(
   try {
     const { current } = environment.store;
     const { connectAgent, limits } = request.dependencies;
-    const agent = limitedAgent(await openRecordedAgent(current, connectAgent), limits);
+    const agent = limitedAgent(
+      await openRecordedAgent(current, connectAgent),
+      limits,
+      request.context.events,
+    );
     try {
       await body({
         agent,

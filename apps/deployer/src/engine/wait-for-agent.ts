@@ -9,6 +9,10 @@ import type { DeployRun } from './deploy-run.ts';
 const pollsPerLook = 4;
 const lookLimitMs = 10_000;
 
+/** Often at first, where a machine is up in a second; then as the limits say. */
+const firstPauseMs = 50;
+const pauseGrowth = 1.1;
+
 /** Pings until the agent answers. What stands in the way is shown while it lasts; hopeless troubles end the wait at once. */
 export async function waitForAgent(
   run: DeployRun,
@@ -21,6 +25,7 @@ export async function waitForAgent(
   let bootstrap: AgentTrouble | undefined;
   let lastError: unknown;
   let trouble: AgentTrouble | undefined;
+  let pauseMs = Math.min(firstPauseMs, run.limits.pollMs);
   for (;;) {
     run.effects.throwIfCancelled();
     try {
@@ -43,8 +48,9 @@ export async function waitForAgent(
       if (shown.text !== trouble?.text) step?.progress({ message: shown.text });
       trouble = shown;
     }
-    if (trouble.hopeless || Date.now() + run.limits.pollMs >= deadline) break;
-    await run.pause(run.limits.pollMs).catch(() => run.effects.throwIfCancelled());
+    if (trouble.hopeless || Date.now() + pauseMs >= deadline) break;
+    await run.pause(pauseMs).catch(() => run.effects.throwIfCancelled());
+    pauseMs = Math.min(pauseMs * pauseGrowth, run.limits.pollMs);
   }
   throw await agentNotReady(run, timeoutMs, trouble, lastError);
 }

@@ -1,8 +1,9 @@
 import type { Json } from '@microbosh/errors';
 import { errorCode, messageChain } from '@microbosh/errors';
-import type { DeployEvent, Progress } from './events.ts';
+import type { DeployEvent, ExternalCall, Progress } from './events.ts';
 
 export type EventListener = (event: DeployEvent) => void;
+export type CallListener = (call: ExternalCall) => void;
 
 type ProgressReport = Omit<Progress, 'type' | 'id' | 'time'>;
 
@@ -31,6 +32,7 @@ const minimumBytesIntervalMs = 200;
 /** Source of all events of one command. A listener that throws is a defect, not a failure of the deploy. */
 export class EventBus implements Omit<StageScope, 'progress'> {
   readonly #listeners = new Set<EventListener>();
+  readonly #callListeners = new Set<CallListener>();
   readonly #clock: Clock;
   #lastId = 0;
 
@@ -42,6 +44,27 @@ export class EventBus implements Omit<StageScope, 'progress'> {
   subscribe(listener: EventListener): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Returns the function that ends the subscription. */
+  subscribeCalls(listener: CallListener): () => void {
+    this.#callListeners.add(listener);
+    return () => this.#callListeners.delete(listener);
+  }
+
+  /** Makes a call, and tells when it is over. */
+  async call<T>(to: ExternalCall['to'], method: string, make: () => Promise<T>): Promise<T> {
+    const startedAt = this.#clock.now();
+    let failed = true;
+    try {
+      const answer = await make();
+      failed = false;
+      return answer;
+    } finally {
+      const durationMs = this.#clock.now() - startedAt;
+      const call = { type: 'call', time: this.#time(), to, method, durationMs, failed } as const;
+      for (const listener of this.#callListeners) listener(call);
+    }
   }
 
   message(

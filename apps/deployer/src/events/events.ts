@@ -51,5 +51,17 @@ export interface Message {
   readonly details?: Readonly<Record<string, Json>>;
 }
 
+/** One request to the world outside, when it is over: for the log, for `timeline`, and to measure the deployer itself. */
+export interface ExternalCall {
+  readonly type: 'call';
+  /** Of its end. */
+  readonly time: string;
+  readonly to: 'cpi' | 'agent' | 'service';
+  readonly method: string;
+  readonly durationMs: number;
+  /** No answer, an error, or the answer that it is not there yet. */
+  readonly failed: boolean;
+}
+
 /** What happens during a command. Every output (terminal, plain text, JSON lines, timeline) is a view of these. */
 export type DeployEvent = Started | Progress | Finished | Skipped | Failed | Message;

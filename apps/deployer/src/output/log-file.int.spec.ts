@@ -20,13 +20,17 @@ async function logged(env: Record<string, string>): Promise<string> {
     (part) => (text += part),
     (part) => part.replaceAll('secret-1', '<redacted>'),
   );
-  if (log !== undefined) events.subscribe(log);
+  if (log !== undefined) {
+    events.subscribe(log);
+    events.subscribeCalls(log);
+  }
   events.message('manifest read');
   events.message('an unknown key', { level: 'warning' });
   await events
     .step('Creating VM', async (step) => {
       step.progress({ message: 'asked for secret-1' });
-      throw new Error('quota\nexceeded');
+      await events.call('cpi', 'info', async () => undefined);
+      await events.call('cpi', 'create_vm', () => Promise.reject(new Error('quota\nexceeded')));
     })
     .catch(() => undefined);
   return text.replaceAll(/\d{4}\/\d\d\/\d\d \d\d:\d\d:\d\d/g, '<time>').replaceAll(/\d+ ms/g, 'n ms');
@@ -44,6 +48,8 @@ describe('BOSH_LOG_LEVEL', () => {
         '[microbosh] <time> WARN - an unknown key',
         '[microbosh] <time> INFO - Started Creating VM',
         '[microbosh] <time> DEBUG - Creating VM: asked for <redacted>',
+        '[microbosh] <time> DEBUG - Call cpi info: done (n ms)',
+        '[microbosh] <time> DEBUG - Call cpi create_vm: failed (n ms)',
         '[microbosh] <time> ERROR - Failed Creating VM (n ms): quota\\nexceeded',
         '',
       ].join('\n'),

@@ -1,6 +1,6 @@
 import { appendFileSync } from 'node:fs';
 import { OperationalError } from '@microbosh/errors';
-import type { DeployEvent } from '../events/events.ts';
+import type { DeployEvent, ExternalCall } from '../events/events.ts';
 
 /** BOSH_LOG_LEVEL is not a level. */
 export class LogLevelInvalid extends OperationalError {
@@ -18,7 +18,7 @@ export function eventLog(
   env: Readonly<Record<string, string | undefined>>,
   stderr: (text: string) => void,
   redact: (text: string) => string,
-): ((event: DeployEvent) => void) | undefined {
+): ((event: DeployEvent | ExternalCall) => void) | undefined {
   const wanted = (env['BOSH_LOG_LEVEL'] || 'none').toLowerCase();
   const from = levels.findIndex((level) => level === wanted);
   if (from === -1) {
@@ -39,8 +39,12 @@ export function eventLog(
   };
 }
 
-function describe(event: DeployEvent, names: Map<string, string>): readonly [Level, string] {
+function describe(event: DeployEvent | ExternalCall, names: Map<string, string>): readonly [Level, string] {
   if (event.type === 'message') return [event.level === 'warning' ? 'warn' : 'info', event.text];
+  if (event.type === 'call') {
+    const { to, method, durationMs, failed } = event;
+    return ['debug', `Call ${to} ${method}: ${failed ? 'failed' : 'done'} (${durationMs} ms)`];
+  }
   if (event.type === 'started') names.set(event.id, event.name);
   const name = names.get(event.id) ?? '';
   switch (event.type) {

@@ -12,6 +12,8 @@ const events = [
     parent: '1',
     time: '2026-01-01T00:00:01.000Z',
   },
+  { type: 'call', to: 'cpi', method: 'info', durationMs: 500, failed: false, time: '' },
+  { type: 'call', to: 'cpi', method: 'create_disk', durationMs: 1500, failed: true, time: '' },
   { type: 'failed', id: '2', durationMs: 2500, error: { message: 'no quota' }, time: '' },
 ];
 
@@ -21,6 +23,7 @@ describe('timeline', () => {
 
     expect(text).toContain('deploying (interrupted)');
     expect(text).toContain('2.50 s    Creating <disk> (failed: no quota)');
+    expect(text).toContain('calls: cpi 2.00 s in 2');
   });
 
   it('makes a page in which names cannot become markup', () => {

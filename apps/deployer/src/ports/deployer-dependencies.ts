@@ -28,15 +28,24 @@ export interface CloudAccess {
   readonly registry: RegistryAccess | undefined;
 }
 
+export interface OpenArtifactsOptions {
+  /** `validating`: steps are shown in it. */
+  readonly stage: StageScope;
+  readonly signal: AbortSignal;
+  /** The last deploy was of this very manifest. */
+  readonly wasDeployed: boolean;
+  readonly onWarning: (text: string) => void;
+}
+
 /** What the engine needs of the world. `compose-deployer.ts` has the real ones. */
 export interface DeployerDependencies {
-  /** Shows its steps in the stage `validating`. */
   readonly openArtifacts: (
     model: DeploymentModel,
     instanceId: string,
-    stage: StageScope,
-    signal: AbortSignal,
+    options: OpenArtifactsOptions,
   ) => Promise<OpenedArtifacts>;
+  /** Begins to load what a deploy to this cloud will need, while other things are done. */
+  readonly warmUp: (cloud: DeploymentModel['cloud']) => void;
   /** Throws when the manifest's CPI is not to be had; changes nothing. */
   readonly checkCloud: (cloud: DeploymentModel['cloud']) => Promise<void>;
   /** Shows its steps in a stage of its own when the CPI has to be installed. */

@@ -70,6 +70,7 @@ export function simulatedDependencies(options: SimulationOptions): DeployerDepen
     return answer.result ?? null;
   };
   return {
+    warmUp: () => undefined,
     checkCloud: async () => undefined,
     openCloud: async () => simulatedCpi(call),
     connectAgent: async ({ mbus }) => {

@@ -172,7 +172,7 @@ export async function waitUntilRunning(run: DeployRun, stage: StageScope): Promi
   await stage.step(`Waiting for instance '${run.group}/0' to be running`, async (step) => {
     await run.pause(run.limits.watchMinMs).catch(() => run.effects.throwIfCancelled());
     const deadline = Date.now() + run.limits.watchMaxMs - run.limits.watchMinMs;
-    for (let pauseMs = 100; ; pauseMs = Math.min(1_000, pauseMs * 1.5)) {
+    for (let pauseMs = 50; ; pauseMs = Math.min(1_000, pauseMs * 1.2)) {
       run.effects.throwIfCancelled();
       const { jobState } = await agent.getState(run.uninterrupted);
       if (jobState === 'running') return;
@@ -213,14 +213,14 @@ export async function checkReadiness(run: DeployRun, url: string, stage: StageSc
     const deadline = Date.now() + check.timeoutMs;
     let last = '';
     try {
-      for (;;) {
+      for (let pauseMs = 50; ; pauseMs = Math.min(250, pauseMs * 1.1)) {
         run.effects.throwIfCancelled();
-        const answer = await probe(check, dispatcher, run.signal);
+        const answer = await probe(check, dispatcher, run);
         if (answer === undefined) return;
         if (answer !== last) step.progress({ message: answer });
         last = answer;
         if (Date.now() >= deadline) break;
-        await run.pause(250).catch(() => run.effects.throwIfCancelled());
+        await run.pause(pauseMs).catch(() => run.effects.throwIfCancelled());
       }
     } finally {
       await dispatcher.close();
@@ -237,22 +237,20 @@ export async function checkReadiness(run: DeployRun, url: string, stage: StageSc
 }
 
 /** Undefined: ready. Otherwise what was seen. */
-async function probe(
-  check: ReadinessCheck,
-  dispatcher: Agent,
-  signal: AbortSignal,
-): Promise<string | undefined> {
+async function probe(check: ReadinessCheck, dispatcher: Agent, run: DeployRun): Promise<string | undefined> {
   try {
-    const response = await request(check.url, {
-      dispatcher,
-      headersTimeout: 10_000,
-      bodyTimeout: 10_000,
-      signal,
+    await run.events.call('service', check.url, async () => {
+      const response = await request(check.url, {
+        dispatcher,
+        headersTimeout: 10_000,
+        bodyTimeout: 10_000,
+        signal: run.signal,
+      });
+      await response.body.dump();
+      if (response.statusCode === check.expectStatus) return;
+      throw new Error(`it answers with HTTP status ${response.statusCode} instead of ${check.expectStatus}`);
     });
-    await response.body.dump();
-    return response.statusCode === check.expectStatus
-      ? undefined
-      : `it answers with HTTP status ${response.statusCode} instead of ${check.expectStatus}`;
+    return undefined;
   } catch (error) {
     return messageChain(error).join(': ') || 'it cannot be reached';
   }

@@ -42,7 +42,11 @@ async function waitFor(url: string, change: Partial<ReadinessCheck> = {}): Promi
   events.subscribe((event) => {
     if (event.type === 'progress' && event.message !== undefined) said.push(event.message);
   });
-  const run: Pick<DeployRun, 'signal' | 'pause'> & { readonly inputs: unknown; readonly effects: unknown } = {
+  const run: Pick<DeployRun, 'events' | 'signal' | 'pause'> & {
+    readonly inputs: unknown;
+    readonly effects: unknown;
+  } = {
+    events,
     inputs: { model: { readiness: [check] } },
     effects: { throwIfCancelled: () => undefined },
     signal: new AbortController().signal,
