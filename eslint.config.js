@@ -56,5 +56,10 @@ export default tseslint.config(
       ],
     },
   },
+  {
+    // Not projects: what measures, builds and starts all of them.
+    files: ['{bench,packaging,scripts}/**/*.ts'],
+    rules: { '@nx/enforce-module-boundaries': 'off' },
+  },
   prettier,
 );

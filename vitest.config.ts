@@ -27,7 +27,7 @@ export default defineConfig({
         test: {
           name: 'int',
           setupFiles: ['scripts/property-seed.ts'],
-          include: ['{apps,libs}/**/*.int.spec.ts'],
+          include: ['{apps,libs}/**/*.int.spec.ts', 'e2e/*.int.spec.ts'],
           exclude: ['**/node_modules/**', ...machine],
           testTimeout: 120_000,
           hookTimeout: 120_000,

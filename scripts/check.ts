@@ -126,11 +126,7 @@ function vitest(project: string, timeoutMs: number, filters: readonly string[] =
 
 const minute = 60_000;
 single('format', ['prettier', '--check', '--log-level=warn', '.'], 5 * minute);
-single(
-  'lint and module boundaries',
-  ['nx', 'run-many', '-t', 'lint', '--outputStyle=static', '--parallel=2'],
-  10 * minute,
-);
+single('lint and module boundaries', ['nx', 'run', 'microbosh:lint'], 10 * minute);
 single('types', ['nx', 'run', 'microbosh:typecheck'], 5 * minute);
 vitest('unit', 10 * minute);
 single('bundles', [process.execPath, 'scripts/bundle.ts'], 2 * minute);

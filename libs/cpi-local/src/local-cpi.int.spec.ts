@@ -17,7 +17,7 @@ import { createLocalCpi } from './local-cpi.ts';
 import { tracesOf } from './testing/machine-traces.ts';
 import { runInVm } from './testing/run-in-vm.ts';
 import { removeEnvironments } from './testing/remove-environments.ts';
-import { makeShellStemcell } from './testing/shell-stemcell.ts';
+import { countStarts, makeShellStemcell } from './testing/shell-stemcell.ts';
 
 const runner = new NodeCommandRunner();
 const mainPath = join(import.meta.dirname, 'main.ts');
@@ -262,12 +262,13 @@ describe('a local VM', () => {
       `mkfs.ext4 -q ${device} && mount ${device} /mnt && echo kept > /mnt/data && sync`,
     );
     await runInVm(root, made.vm, 'echo mine > /var/vcap/mine; echo own > /usr/local/own');
+    await runInVm(root, made.vm, countStarts(1));
 
     await cpi.rebootVm(context(), made.vm);
     const after = await runInVm(
       root,
       made.vm,
-      `mount ${device} /mnt && cat /mnt/data /var/vcap/mine /usr/local/own; wc -l < /var/vcap/bosh/agent-starts`,
+      `mount ${device} /mnt && cat /mnt/data /var/vcap/mine /usr/local/own; ${countStarts(2)}`,
     );
     await runInVm(root, made.vm, 'umount /mnt');
     await removeAll(cpi, made);
@@ -281,17 +282,9 @@ describe('a local VM', () => {
     const cpi = createLocalCpi(configOf('restart'));
     const made = await vmWithDisk(cpi, networksOf(34));
 
-    await runInVm(
-      root,
-      made.vm,
-      'for i in $(seq 50); do [ -s /var/vcap/bosh/agent-starts ] && break; sleep 0.1; done',
-    );
+    await runInVm(root, made.vm, countStarts(1));
     await runInVm(root, made.vm, 'read -r agent _ < /proc/1/task/1/children || true; kill -9 $agent');
-    const starts = await runInVm(
-      root,
-      made.vm,
-      'for i in $(seq 50); do [ $(wc -l < /var/vcap/bosh/agent-starts) -ge 2 ] && break; sleep 0.1; done; wc -l < /var/vcap/bosh/agent-starts',
-    );
+    const starts = await runInVm(root, made.vm, countStarts(2));
     await removeAll(cpi, made);
 
     expect(starts).toBe('2');

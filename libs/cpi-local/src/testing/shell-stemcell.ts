@@ -24,3 +24,9 @@ export async function makeShellStemcell(directory: string): Promise<string> {
   }
   return image;
 }
+
+/** Waits in the VM, for ten seconds at most, until its agent has started as often, and prints how often it did. */
+export function countStarts(atLeast: number): string {
+  const starts = 'cat /var/vcap/bosh/agent-starts 2>/dev/null | wc -l';
+  return `for i in $(seq 100); do [ $(${starts}) -ge ${atLeast} ] && break; sleep 0.1; done; ${starts}`;
+}
