@@ -3,7 +3,7 @@
  *
  *   dist/agent/microbosh-agent.mjs            the agent
  *   dist/registry/program/                    the registry: microbosh-registry.mjs, and parts that it loads when it needs them
- *   dist/cpi/{local,qemu,openstack,aws,vsphere}-cpi.mjs  our CPIs as executables
+ *   dist/cpi/{local,qemu,openstack,aws,vsphere,vcloud}-cpi.mjs  our CPIs as executables
  *   dist/stemcells/local-host-rootfs.tgz      light stemcell of the local provider
  */
 import { createHash } from 'node:crypto';
@@ -109,7 +109,7 @@ async function lightStemcell(agentBundle: string, target: string): Promise<void>
 await Promise.all([
   bundle('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.mjs')),
   bundleInParts('apps/registry/src/main.ts', 'microbosh-registry', join(root, 'dist/registry/program')),
-  ...['local', 'qemu', 'openstack', 'aws', 'vsphere'].map((name) =>
+  ...['local', 'qemu', 'openstack', 'aws', 'vsphere', 'vcloud'].map((name) =>
     bundle(`libs/cpi-${name}/src/main.ts`, join(root, `dist/cpi/${name}-cpi.mjs`)),
   ),
 ]);

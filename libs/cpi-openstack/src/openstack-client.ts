@@ -1,11 +1,12 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError } from '@microbosh/cpi';
+import { cloudDispatcher, limitedText } from '@microbosh/cpi/http';
 import { errorCode, isJsonObject, messageOf } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
 import type { Static, TSchema } from 'typebox';
 import { Value } from 'typebox/value';
-import { Agent, EnvHttpProxyAgent, request } from 'undici';
+import { request } from 'undici';
 import type { Dispatcher } from 'undici';
 import type { OpenstackConfig } from './openstack-config.ts';
 import { tokenSchema } from './schemas.ts';
@@ -99,18 +100,10 @@ export class OpenstackClient {
   constructor(config: OpenstackConfig, options: { readonly pauseMs?: number } = {}) {
     this.#config = config;
     this.pauseMs = options.pauseMs ?? pauseMs;
-    const connection = config.properties.connection_options;
-    const connect = {
-      ...(connection?.ca_cert === undefined ? {} : { ca: connection.ca_cert }),
-      ...(connection?.ssl_verify_peer === false ? { rejectUnauthorized: false } : {}),
-      timeout: 30_000,
-    };
-    const readTimeoutMs = (connection?.read_timeout ?? 120) * 1000;
-    const limits = { connect, headersTimeout: readTimeoutMs, bodyTimeout: readTimeoutMs };
-    const proxied = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'].some(
-      (name) => process.env[name],
-    );
-    this.#dispatcher = proxied ? new EnvHttpProxyAgent(limits) : new Agent(limits);
+    this.#dispatcher = cloudDispatcher(config.properties.connection_options ?? {}, {
+      connectTimeoutMs: 30_000,
+      readTimeoutSeconds: 120,
+    });
   }
 
   async close(): Promise<void> {
@@ -251,17 +244,9 @@ export class OpenstackClient {
         ...(body === undefined ? {} : { body }),
         ...(signal === undefined ? {} : { signal }),
       });
-      const chunks: Buffer[] = [];
-      let size = 0;
-      for await (const chunk of response.body as AsyncIterable<Buffer>) {
-        size += chunk.length;
-        if (size > maxAnswerBytes)
-          throw new CloudError(`OpenStack API ${method} ${path}: the answer is too large`);
-        chunks.push(chunk);
-      }
       return {
         status: response.statusCode,
-        text: Buffer.concat(chunks).toString('utf8'),
+        text: await limitedText(response.body, maxAnswerBytes, `OpenStack API ${method} ${path}`),
         retryAfter: single(response.headers['retry-after']),
         subjectToken: single(response.headers['x-subject-token']),
       };

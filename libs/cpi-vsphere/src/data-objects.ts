@@ -1,4 +1,4 @@
-import { XmlNode } from './xml-node.ts';
+import { escapeXml, XmlNode } from '@microbosh/cpi/xml';
 
 /** A managed object: its class and id. */
 export interface Ref {
@@ -132,15 +132,12 @@ export function ref(type: string, id: string): Ref {
 
 /** The reference that an element of an answer holds. */
 export function refOf(node: XmlNode | undefined): Ref | undefined {
-  return node?.refType === undefined ? undefined : ref(node.refType, node.text);
+  const type = node?.attributes['type'];
+  return node === undefined || type === undefined ? undefined : ref(type, node.text);
 }
 
 function isRef(value: object): value is Ref {
   return 'ref' in value;
-}
-
-export function escapeXml(text: string): string {
-  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
 }
 
 /** Fields in the order of their class. Throws for a class or a field that the table does not have. */
@@ -172,7 +169,8 @@ function copied(name: string, node: XmlNode): string {
     node.type ?? '',
   );
   const type = node.type === undefined ? '' : ` xsi:type="${isSchemaType ? 'xsd:' : ''}${node.type}"`;
-  const reference = node.refType === undefined ? '' : ` type="${node.refType}"`;
+  const managed = node.attributes['type'];
+  const reference = managed === undefined ? '' : ` type="${managed}"`;
   const content =
     node.children.length > 0
       ? node.children.map((child) => copied(child.name, child)).join('')

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { element } from './data-objects.ts';
 import { Devices, withThinDisks } from './devices.ts';
-import { parseXml } from './xml-node.ts';
+import { parseXml } from '@microbosh/cpi/xml';
 
 const xsi = 'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"';
 

@@ -1,7 +1,7 @@
 import { CloudError } from '@microbosh/cpi';
 import { elementOrder, object } from './data-objects.ts';
 import type { DataObject } from './data-objects.ts';
-import { XmlNode } from './xml-node.ts';
+import { XmlNode } from '@microbosh/cpi/xml';
 
 /** The virtual hardware of a VM: `config.hardware.device`. */
 export class Devices {
@@ -83,7 +83,7 @@ export function deviceChange(
 /** The same tree with all disks thin, or none. */
 export function withThinDisks(node: XmlNode, isThin: boolean): XmlNode {
   const children = node.children.map((child) => withThinDisks(child, isThin));
-  if (node.type !== 'VirtualDiskFlatVer2BackingInfo') return rebuilt(node, children);
+  if (node.type !== 'VirtualDiskFlatVer2BackingInfo') return node.with({ children });
   const order = elementOrder[node.type] ?? [];
   const later = order.slice(order.indexOf('thinProvisioned') + 1);
   const others = children.filter(({ name }) => name !== 'thinProvisioned');
@@ -91,13 +91,5 @@ export function withThinDisks(node: XmlNode, isThin: boolean): XmlNode {
   const known = others.findLastIndex(({ name }) => order.includes(name) && !later.includes(name));
   const place = next > known ? next : known + 1;
   const thin = new XmlNode('thinProvisioned', {}, [], String(isThin));
-  return rebuilt(node, [...others.slice(0, place), thin, ...others.slice(place)]);
-}
-
-function rebuilt(node: XmlNode, children: readonly XmlNode[]): XmlNode {
-  const attributes = {
-    ...(node.type === undefined ? {} : { 'xsi:type': node.type }),
-    ...(node.refType === undefined ? {} : { type: node.refType }),
-  };
-  return new XmlNode(node.name, attributes, children, node.text);
+  return node.with({ children: [...others.slice(0, place), thin, ...others.slice(place)] });
 }

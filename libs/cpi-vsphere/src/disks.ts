@@ -16,7 +16,7 @@ import { clustersOf, datacenterOf, refsIn, vmFolder, vmOf } from './inventory.ts
 import type { Datastore } from './inventory.ts';
 import { fittingDatastores } from './placement.ts';
 import { isFault } from './vim-fault.ts';
-import { XmlNode } from './xml-node.ts';
+import { XmlNode } from '@microbosh/cpi/xml';
 
 type Signal = AbortSignal | undefined;
 

@@ -3,7 +3,7 @@ import type { VsphereCloud } from './cloud.ts';
 import { object, refOf } from './data-objects.ts';
 import type { DataObject, Ref } from './data-objects.ts';
 import { isFault } from './vim-fault.ts';
-import type { XmlNode } from './xml-node.ts';
+import type { XmlNode } from '@microbosh/cpi/xml';
 
 type Signal = AbortSignal | undefined;
 

@@ -12,7 +12,7 @@ import { placements } from './placement.ts';
 import type { Placement } from './placement.ts';
 import { isFault } from './vim-fault.ts';
 import type { Found } from './vim-client.ts';
-import type { XmlNode } from './xml-node.ts';
+import type { XmlNode } from '@microbosh/cpi/xml';
 
 type Signal = AbortSignal | undefined;
 

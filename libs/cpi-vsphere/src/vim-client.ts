@@ -2,14 +2,15 @@ import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CloudError } from '@microbosh/cpi';
-import { errorCode, messageOf } from '@microbosh/errors';
-import { Agent, EnvHttpProxyAgent, request } from 'undici';
+import { cloudDispatcher, limitedText, untrustedCertificate } from '@microbosh/cpi/http';
+import { parseXml, XmlNode } from '@microbosh/cpi/xml';
+import { messageOf } from '@microbosh/errors';
+import { request } from 'undici';
 import type { Dispatcher } from 'undici';
 import { element, object, orderedFields, ref, refOf } from './data-objects.ts';
 import type { Fields, Ref } from './data-objects.ts';
 import { faultOfCall, faultOfTask, isFault, VimFault, VimSilent } from './vim-fault.ts';
 import type { VsphereConfig } from './vsphere-config.ts';
-import { parseXml, XmlNode } from './xml-node.ts';
 
 type Signal = AbortSignal | undefined;
 
@@ -53,16 +54,10 @@ export class VimClient {
   constructor(config: VsphereConfig, options: VimClientOptions = {}) {
     this.#config = config;
     this.pauseMs = options.pauseMs ?? 1000;
-    const { ca_cert: ca, ssl_verify_peer: verify, read_timeout: readTimeout } = config.connection;
-    const connect = {
-      ...(ca === undefined || ca === '' ? {} : { ca }),
-      ...(verify === false ? { rejectUnauthorized: false } : {}),
-      timeout: 60_000,
-    };
-    const timeoutMs = (readTimeout ?? 600) * 1000;
-    const limits = { connect, headersTimeout: timeoutMs, bodyTimeout: timeoutMs };
-    const proxied = ['https_proxy', 'HTTPS_PROXY'].some((name) => process.env[name]);
-    this.#dispatcher = proxied ? new EnvHttpProxyAgent(limits) : new Agent(limits);
+    this.#dispatcher = cloudDispatcher(config.connection, {
+      connectTimeoutMs: 60_000,
+      readTimeoutSeconds: 600,
+    });
   }
 
   /** Ends the session; the server would keep it for half an hour. */
@@ -165,14 +160,8 @@ export class VimClient {
         ...(signal && { signal }),
       });
       this.#remember(answer.headers['set-cookie']);
-      const chunks: Buffer[] = [];
-      let size = 0;
-      for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-        size += chunk.length;
-        if (size > maxAnswerBytes) throw new CloudError(`vSphere ${method}: the answer is too large`);
-        chunks.push(chunk);
-      }
-      return { status: answer.statusCode, text: Buffer.concat(chunks).toString('utf8') };
+      const text = await limitedText(answer.body, maxAnswerBytes, `vSphere ${method}`);
+      return { status: answer.statusCode, text };
     } catch (error) {
       signal?.throwIfAborted();
       if (error instanceof CloudError) throw error;
@@ -181,18 +170,9 @@ export class VimClient {
   }
 
   #connectionError(method: string, error: unknown): CloudError {
-    const code = errorCode(error) ?? '';
-    if (/CERT|SELF_SIGNED|UNABLE_TO_VERIFY/.test(code)) {
-      return new CloudError(
-        `The certificate of vCenter ${this.#config.host} is not trusted: ${messageOf(error)}`,
-        {
-          cause: error,
-          advice:
-            "Put the authority's certificate into 'connection_options.ca_cert', or 'connection_options.ssl_verify_peer: false' to trust anyone.",
-        },
-      );
-    }
-    return new VimSilent(method, messageOf(error));
+    return (
+      untrustedCertificate(`vCenter ${this.#config.host}`, error) ?? new VimSilent(method, messageOf(error))
+    );
   }
 
   #remember(cookies: string | string[] | undefined): void {

@@ -1,5 +1,5 @@
 import { CloudError } from '@microbosh/cpi';
-import type { XmlNode } from './xml-node.ts';
+import type { XmlNode } from '@microbosh/cpi/xml';
 
 /** What may go away by itself, and has changed nothing. */
 const transient = [

@@ -24,7 +24,7 @@ import { placements } from './placement.ts';
 import type { Placement } from './placement.ts';
 import { replicaOn } from './stemcells.ts';
 import { isFault, VimFault } from './vim-fault.ts';
-import type { XmlNode } from './xml-node.ts';
+import type { XmlNode } from '@microbosh/cpi/xml';
 
 type Signal = AbortSignal | undefined;
 

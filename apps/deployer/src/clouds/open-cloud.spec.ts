@@ -4,7 +4,7 @@ import { checkCloud } from './open-cloud.ts';
 const plugin = (name: string) => ({ kind: 'built-in', plugin: name, properties: {} }) as const;
 
 describe('the plug-in of a cloud', () => {
-  it.each(['local', 'qemu', 'openstack', 'aws', 'vsphere'])('may be %s', async (name) => {
+  it.each(['local', 'qemu', 'openstack', 'aws', 'vsphere', 'vcloud'])('may be %s', async (name) => {
     await expect(checkCloud(plugin(name))).resolves.toBeUndefined();
   });
 
@@ -14,7 +14,7 @@ describe('the plug-in of a cloud', () => {
       await expect(checkCloud(plugin(name))).rejects.toMatchObject({
         code: 'E_UNKNOWN_PROVIDER',
         message: `Could not find Provider Plugin: ${name}`,
-        advice: 'There are: local, qemu, openstack, aws, vsphere.',
+        advice: 'There are: local, qemu, openstack, aws, vsphere, vcloud.',
       });
     },
   );

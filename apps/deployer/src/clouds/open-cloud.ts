@@ -15,6 +15,7 @@ const builtIn: Readonly<Record<string, () => Promise<CpiFactory>>> = {
   openstack: async () => (await import('@microbosh/cpi-openstack')).createOpenstackCpi,
   aws: async () => (await import('@microbosh/cpi-aws')).createAwsCpi,
   vsphere: async () => (await import('@microbosh/cpi-vsphere')).createVsphereCpi,
+  vcloud: async () => (await import('@microbosh/cpi-vcloud')).createVcloudCpi,
 };
 
 /** Whoever needs them hears of what cannot be loaded. */

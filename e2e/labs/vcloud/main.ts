@@ -1,0 +1,120 @@
+/**
+ * Proves the vCloud CPI against a stub of vCloud Director that keeps state: the contract, as a library and as the executable,
+ * cases of vCloud, and the matrix of faults. There is no simulator of others. Each document that is sent or answered is
+ * validated by xmllint against a schema of those documents; that nothing is left is read from the stub's own API.
+ *
+ *   npm run lab:vcloud [-- --contract] [--methods create_vm,delete_vm] [--faults 503,401]
+ *
+ * --contract leaves the matrix of faults out. --methods takes only some rows of the table, --faults only some faults.
+ */
+import { rejects } from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { contractChecks, ProcessCpi, processChecks } from '@microbosh/cpi';
+import type { ConformanceInput } from '@microbosh/cpi';
+import { vcloudUnderTest } from '@microbosh/cpi-vcloud/testing';
+import type { JsonObject } from '@microbosh/errors';
+import { LabReport } from '../../support/lab-report.ts';
+import { CaseRunner } from '../clouds/lab-cases.ts';
+import { writeOvfImage } from '../clouds/ovf-image.ts';
+import { ownCertificate } from '../clouds/own-certificate.ts';
+import { networks, vcloudCases, vmProperties } from './cases.ts';
+import { vcloudFaults } from './faults.ts';
+import { SchemaJudge } from './stub/schema-judge.ts';
+import { VcloudStub } from './stub/vcloud-stub.ts';
+import { VcloudView } from './vcloud-view.ts';
+
+const root = dirname(dirname(dirname(import.meta.dirname)));
+const { values } = parseArgs({
+  options: {
+    contract: { type: 'boolean', default: false },
+    methods: { type: 'string' },
+    faults: { type: 'string' },
+  },
+});
+const none = '00000000-0000-4000-8000-000000000000';
+const absent = {
+  vm: `urn:vcloud:vm:${none}`,
+  disk: `urn:vcloud:disk:${none}`,
+  stemcell: `urn:vcloud:catalogitem:${none}`,
+};
+
+export function vcdOf({ origin, user, password, state }: VcloudStub, ca: string): JsonObject {
+  return {
+    ...{ url: origin, user, password, connection_options: { ca_cert: ca } },
+    entities: {
+      ...{ organization: state.organization.name, virtual_datacenter: state.vdc.name },
+      ...{ vapp_catalog: 'stemcells', media_catalog: 'media', media_storage_profile: '*' },
+      control: { wait_max: 60, wait_delay: 0.1 },
+    },
+  };
+}
+
+async function main(report: LabReport): Promise<void> {
+  const work = await mkdtemp(join(tmpdir(), 'microbosh-lab-vcloud-'));
+  const tls = await ownCertificate(work);
+  const stub = await VcloudStub.start({ tls });
+  const view = new VcloudView(stub, tls.cert);
+  try {
+    const image = await writeOvfImage(work);
+    const vcd = vcdOf(stub, tls.cert);
+    const before = new Set(await view.everything());
+    const methods = values.methods?.split(',');
+    const runner = new CaseRunner(report, { isThere: true, cloud: view, before, methods });
+    const documents = {
+      method: 'any',
+      name: 'every document that was sent or answered is valid by the schema',
+      body: () => stub.judge.check(),
+    };
+    const config = join(work, 'cpi.json');
+    const properties = { vcds: [vcd], agent: { ntp: [] } };
+    await writeFile(config, JSON.stringify({ cloud: { plugin: 'vcloud', properties } }), { mode: 0o600 });
+    const executable = join(root, 'bin/cpi-vcloud');
+    const input: ConformanceInput = {
+      ...{ imagePath: image, stemcellCloudProperties: {}, vmCloudProperties: vmProperties, networks },
+      ...{ diskCloudProperties: {}, diskSizeMiB: 1024, knowsTokens: true, absent },
+    };
+    const library = vcloudUnderTest(vcd);
+    const cpi = new ProcessCpi({ executable, args: [config], sendsToken: true, timeoutMs: 400_000 });
+    const process = processChecks({ argv: [executable, config], absentVmCid: absent.vm });
+    await runner.suites([
+      { name: 'library', checks: contractChecks(library.cpi, input) },
+      { name: 'executable', checks: [...process, ...contractChecks(cpi, input)] },
+    ]);
+    await library.cpi.dispose();
+    await runner.run({
+      ...{ method: 'any', name: 'the judge refuses a document with its elements in another order' },
+      body: async () => {
+        const judge = new SchemaJudge();
+        const [first, second] = ['<Disk href="https://v/d"/>', '<UnitNumber>1</UnitNumber>'];
+        const around = (...content: string[]) =>
+          `<DiskAttachOrDetachParams xmlns="http://www.vmware.com/vcloud/v1.5">${content.join('')}</DiskAttachOrDetachParams>`;
+        judge.take('right', around(first, second));
+        await judge.check();
+        judge.take('wrong', around(second, first));
+        await rejects(judge.check(), /not valid by the schema/);
+      },
+    });
+    await runner.run(documents);
+    const lab = { vcd, image, stub, view, work };
+    await runner.clean(vcloudCases(lab));
+    await runner.run(documents);
+    if (!values.contract) {
+      const onlyFaults = values.faults?.split(',');
+      const faults = vcloudFaults({ ...lab, before, tls, onlyFaults });
+      for (const each of faults) await runner.run(each);
+      await runner.run(documents);
+    }
+    console.log(`documents: ${stub.judge.taken}, of them ${stub.judge.different} different`);
+  } finally {
+    await view.close();
+    await stub.stop();
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+const report = new LabReport();
+await main(report);
+process.exit(report.end());

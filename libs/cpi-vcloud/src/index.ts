@@ -1,0 +1,1 @@
+export { createVcloudCpi } from './vcloud-cpi.ts';

@@ -1,0 +1,4 @@
+import { runCpiExecutable } from '@microbosh/cpi';
+import { createVcloudCpi } from './vcloud-cpi.ts';
+
+await runCpiExecutable(createVcloudCpi);

@@ -1,0 +1,1 @@
+export { vcloudUnderTest, type VcloudUnderTest } from './vcloud-under-test.ts';
