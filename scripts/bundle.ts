@@ -2,6 +2,7 @@
  * Builds what is shipped into a VM or a release: programs without node_modules.
  *
  *   dist/agent/microbosh-agent.mjs            the agent
+ *   dist/agent/microbosh-agent.cjs            the same for its executable, which keeps the compiled code of CommonJS only
  *   dist/registry/program/                    the registry: microbosh-registry.mjs, and parts that it loads when it needs them
  *   dist/cpi/{local,qemu,openstack,aws,vsphere,vcloud}-cpi.mjs  our CPIs as executables
  *   dist/stemcells/local-host-rootfs.tgz      light stemcell of the local provider
@@ -48,6 +49,10 @@ const common: BuildOptions = { ...bundleOptions, plugins: [lazyBuiltins] };
 async function bundle(entry: string, target: string): Promise<void> {
   await mkdir(dirname(target), { recursive: true });
   await build({ ...common, entryPoints: [join(root, entry)], outfile: target });
+}
+
+async function bundleCommonJs(entry: string, target: string): Promise<void> {
+  await build({ ...common, format: 'cjs', banner: {}, entryPoints: [join(root, entry)], outfile: target });
 }
 
 /** One file for the start, others for what is imported later: most of a start is reading and compiling. */
@@ -108,6 +113,7 @@ async function lightStemcell(agentBundle: string, target: string): Promise<void>
 
 await Promise.all([
   bundle('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.mjs')),
+  bundleCommonJs('apps/agent/src/main.ts', join(root, 'dist/agent/microbosh-agent.cjs')),
   bundleInParts('apps/registry/src/main.ts', 'microbosh-registry', join(root, 'dist/registry/program')),
   ...['local', 'qemu', 'openstack', 'aws', 'vsphere', 'vcloud'].map((name) =>
     bundle(`libs/cpi-${name}/src/main.ts`, join(root, `dist/cpi/${name}-cpi.mjs`)),

@@ -47,6 +47,9 @@ systemctl -q mask getty@tty1.service serial-getty@ttyS0.service console-getty.se
   systemd-repart.service systemd-network-generator.service systemd-networkd-wait-online.service systemd-update-done.service \
   systemd-ask-password-console.path systemd-ask-password-wall.path systemd-initctl.socket systemd-fsckd.socket \
   systemd-hwdb-update.service ldconfig.service
+# The journal stays in memory until the agent has put /var/log on the data disk, and tells it to go there: before, it would be
+# written to files that are hidden then.
+systemctl -q mask systemd-journal-flush.service
 mkdir -p /etc/systemd/system-generators
 for generator in /lib/systemd/system-generators/*; do
   # fstab-generator makes the units that check and remount the root file system.

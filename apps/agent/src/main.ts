@@ -35,7 +35,7 @@ function end(reason: string): void {
   process.exit(1);
 }
 
-try {
+async function main(): Promise<void> {
   const line = parseCommandLine(process.argv.slice(2));
   if (line.printVersion) {
     process.stdout.write(`${version}\n`);
@@ -52,7 +52,10 @@ try {
     await host.bootstrap.run();
     await startAgent({ baseDir: line.baseDir, supervisor: line.supervisor, host, log, restart: end });
   }
-} catch (error) {
+}
+
+// Not awaited at the top: the executable is built of a CommonJS program.
+main().catch((error: unknown) => {
   const known = isOperationalError(error);
   log.fatal(
     {
@@ -64,4 +67,4 @@ try {
   );
   process.exitCode = 1;
   process.exit();
-}
+});

@@ -45,6 +45,8 @@ export class DataDisk {
   readonly #context: HostContext;
   readonly #resolver: DeviceResolver;
   readonly #preparer: DiskPreparer;
+  /** Of partitions that are there: nobody changes them while the agent runs. */
+  #nodes: DataDiskNodes | undefined;
 
   constructor(context: HostContext, resolver: DeviceResolver, preparer: DiskPreparer) {
     this.#context = context;
@@ -69,17 +71,24 @@ export class DataDisk {
       const { device, contents, held } = place;
       const layout = await this.#layout(device.sizeBytes, held);
       const prepared = await this.#preparer.prepare('ephemeral', device, layout, signal, contents);
-      return { device, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
+      this.#nodes = { device, ...(await nodesOf(prepared.partitions)) };
+      return { ...this.#nodes, changes: prepared.changes };
     }
     const { root, contents, kept, freeBytes, held } = place;
     const device = root.disk;
     const layout = await this.#layout(freeBytes, held);
     const prepared = await this.#preparer.prepareBehind(device, kept, layout, signal, contents);
-    return { device, ...(await nodesOf(prepared.partitions)), changes: prepared.changes };
+    this.#nodes = { device, ...(await nodesOf(prepared.partitions)) };
+    return { ...this.#nodes, changes: prepared.changes };
   }
 
   /** Nodes of partitions that have been prepared. */
   async nodes(signal: AbortSignal): Promise<DataDiskNodes | undefined> {
+    this.#nodes ??= await this.#findNodes(signal);
+    return this.#nodes;
+  }
+
+  async #findNodes(signal: AbortSignal): Promise<DataDiskNodes | undefined> {
     const place = await this.#place(signal);
     if (place === undefined || place.held === 0) return undefined;
     const device = place.kind === 'disk' ? place.device : place.root.disk;

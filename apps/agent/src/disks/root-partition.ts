@@ -1,8 +1,8 @@
-import { readFile, realpath } from 'node:fs/promises';
+import { readdir, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 
 import { MountTable } from '../platform/mount-table.ts';
-import { openBlockDevice, type BlockDevice } from './block-device.ts';
+import { openBlockDevice, partitionName, type BlockDevice } from './block-device.ts';
 
 export interface RootPartition {
   readonly disk: BlockDevice;
@@ -24,4 +24,18 @@ export async function findRootPartition(): Promise<RootPartition | undefined> {
     number,
     node: `/dev/${basename(sysfs)}`,
   };
+}
+
+/** As the kernel sees the disk. */
+export async function hasPartitionsBehind({ disk, number }: RootPartition): Promise<boolean> {
+  const sysfs = `/sys/dev/block/${disk.number}`;
+  const own = await startOf(`${sysfs}/${partitionName(disk.kernelName, number)}`);
+  const names = (await readdir(sysfs)).filter((name) => name.startsWith(disk.kernelName));
+  const starts = await Promise.all(names.map((name) => startOf(`${sysfs}/${name}`)));
+  return own !== undefined && starts.some((start) => start !== undefined && start > own);
+}
+
+async function startOf(partition: string): Promise<number | undefined> {
+  const text = await readFile(`${partition}/start`, 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : Number(text.trim());
 }

@@ -35,6 +35,8 @@ export class NetworkSetup {
   readonly #runner: CommandRunner;
   readonly #paths: AgentPaths;
   #manager: Manager | undefined;
+  /** Of the last probe. */
+  #plan: NetworkPlan | undefined;
 
   constructor(runner: CommandRunner, paths: AgentPaths) {
     this.#runner = runner;
@@ -45,15 +47,15 @@ export class NetworkSetup {
   async probe(networks: Networks, signal: AbortSignal): Promise<readonly Change[]> {
     const nics = await listInterfaces(this.#runner, signal);
     const plan = planNetworks(networks, nics);
+    this.#plan = plan;
     const changes = plan.interfaces.length === 0 ? [] : await this.#probeInterfaces(plan, nics, signal);
     // Name servers may come with the interface: they are looked at once it is as it should be.
     return changes.length > 0 ? changes : this.#probeNameservers(plan);
   }
 
-  /** Tells the neighbours of the addresses that the settings give this machine; goes on in the background. */
-  async announce(networks: Networks, signal: AbortSignal): Promise<void> {
-    const plan = planNetworks(networks, await listInterfaces(this.#runner, signal));
-    void announceAddresses(this.#runner, plan.interfaces);
+  /** Tells the neighbours of the addresses that the last probe found or asked for; goes on in the background. */
+  announce(): void {
+    void announceAddresses(this.#runner, this.#plan?.interfaces ?? []);
   }
 
   /** Addresses that the interfaces have in fact, for networks that DHCP configures. */
@@ -95,8 +97,7 @@ export class NetworkSetup {
   }
 
   async #findManager(): Promise<Manager> {
-    if ((await isSystemdRunning()) && (await hasUnit(this.#runner, 'systemd-networkd.service')))
-      return 'networkd';
+    if ((await isSystemdRunning()) && (await hasUnit('systemd-networkd.service'))) return 'networkd';
     if ((await which('ifup')) !== undefined) return 'ifupdown';
     return 'iproute';
   }

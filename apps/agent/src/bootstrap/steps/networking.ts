@@ -15,7 +15,7 @@ export const networking: BootstrapStep = {
     }
     const setup = new NetworkSetup(context.runner, context.paths);
     const result = await converge(context, () => setup.probe(networks, signal));
-    await setup.announce(networks, signal);
+    setup.announce();
 
     const dynamic = Object.entries(networks).filter(([, network]) => isDhcp(network));
     if (dynamic.length > 0) {

@@ -1,6 +1,6 @@
 import { inspectDisk } from '../../disks/disk-contents.ts';
 import { growFilesystem, growLastPartition } from '../../disks/disk-growth.ts';
-import { findRootPartition } from '../../disks/root-partition.ts';
+import { findRootPartition, hasPartitionsBehind } from '../../disks/root-partition.ts';
 import { skipped, type BootstrapStep } from '../step.ts';
 
 /** The root file system takes what the cloud gives beyond the size of the image, unless the data partitions have it. */
@@ -12,11 +12,14 @@ export const rootDisk: BootstrapStep = {
     if (linux.SkipDiskSetup) return skipped('agent.json says SkipDiskSetup');
     const root = await findRootPartition();
     if (root === undefined) return skipped('the root file system is not on a partition');
+    const behind = 'other partitions lie behind the root file system';
+    // What the kernel knows is enough to leave the partition alone; to change it takes the table itself.
+    if (await hasPartitionsBehind(root)) return skipped(behind);
     const { disk, node } = root;
     const partitions = (await inspectDisk(runner, disk, signal)).table?.partitions ?? [];
     const own = partitions.find((partition) => partition.number === root.number);
     if (partitions.some((partition) => partition.startSector > (own?.startSector ?? 0))) {
-      return skipped('other partitions lie behind the root file system');
+      return skipped(behind);
     }
     const changes = [
       ...((await growLastPartition(runner, disk, signal)) ? [`grow partition ${node}`] : []),

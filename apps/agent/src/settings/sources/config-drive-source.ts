@@ -15,6 +15,8 @@ export class ConfigDriveSource implements SettingsSource {
   readonly needsNetwork = false;
   readonly #options: ConfigDriveOptions;
   readonly #runner: CommandRunner;
+  /** As it was on the drive when that was read: mounting it twice at each start takes time. */
+  #publicKey: { readonly value: string | undefined } | undefined;
 
   constructor(options: ConfigDriveOptions, runner: CommandRunner) {
     this.#options = options;
@@ -24,21 +26,23 @@ export class ConfigDriveSource implements SettingsSource {
 
   async read(options: ReadOptions): Promise<MachineData> {
     const paths = [this.#options.UserDataPath, this.#options.SettingsPath].filter((path) => path !== '');
-    return this.#onFirstDrive(options, (directory) =>
-      readDataFiles(
+    return this.#onFirstDrive(options, async (directory) => {
+      const metaData =
+        this.#options.MetaDataPath === '' ? undefined : join(directory, this.#options.MetaDataPath);
+      this.#publicKey = { value: await readPublicKeyFile(metaData) };
+      return readDataFiles(
         {
           documents: paths.map((path) => join(directory, path)),
-          ...(this.#options.MetaDataPath === ''
-            ? {}
-            : { metaData: join(directory, this.#options.MetaDataPath) }),
+          ...(metaData === undefined ? {} : { metaData }),
         },
         this.name,
-      ),
-    );
+      );
+    });
   }
 
   async readPublicKey(options: ReadOptions): Promise<string | undefined> {
     if (this.#options.MetaDataPath === '') return undefined;
+    if (this.#publicKey !== undefined) return this.#publicKey.value;
     return this.#onFirstDrive(options, (directory) =>
       readPublicKeyFile(join(directory, this.#options.MetaDataPath)),
     );

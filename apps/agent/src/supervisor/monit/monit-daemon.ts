@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CommandFailed, type CommandRunner } from '@microbosh/host';
 import { ActionError } from '../../errors.ts';
 import { readTextIfPresent, statIfPresent } from '../../platform/files.ts';
-import { hasUnit, isSystemdRunning } from '../../platform/service-manager.ts';
+import { hasUnit, isSystemdRunning, serviceRuns } from '../../platform/service-manager.ts';
 import { which } from '../../platform/which.ts';
 import type { Log } from '../../ports/log.ts';
 import type { Layout } from '../../layout.ts';
@@ -118,8 +118,7 @@ export class MonitDaemon {
   }
 
   async #findKeeper(): Promise<Keeper> {
-    if ((await isSystemdRunning()) && (await hasUnit(this.#options.runner, 'monit.service')))
-      return 'systemd';
+    if ((await isSystemdRunning()) && (await hasUnit('monit.service'))) return 'systemd';
     const hasRunit = (await which('sv')) !== undefined && (await statIfPresent('/etc/service')) !== undefined;
     if (hasRunit && (await statIfPresent('/etc/service/monit'))) return 'runit';
     return 'agent';
@@ -128,6 +127,7 @@ export class MonitDaemon {
   async #start(signal?: AbortSignal): Promise<void> {
     const options = { timeoutMs: 60_000, ...(signal ? { signal } : {}) };
     if (this.#keeper === 'systemd') {
+      if (await serviceRuns('monit.service', 'monit')) return;
       await this.#options.runner.run(['systemctl', 'start', 'monit.service'], options);
     } else if (this.#keeper === 'runit') {
       await this.#options.runner.run(['sv', 'start', 'monit'], options);

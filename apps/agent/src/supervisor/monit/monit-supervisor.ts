@@ -76,8 +76,8 @@ export class MonitSupervisor implements JobSupervisor {
       })),
     ];
     for (const change of changes) await change.apply();
-    // What it would not start with must not keep the other services down.
-    await this.#putAsideUnusable(signal);
+    // What it would not start with must not keep the other services down. A machine without jobs has nothing to put aside.
+    if ((await this.#filesOf('.monitrc')).length > 0) await this.#putAsideUnusable(signal);
     await this.#daemon.begin(signal);
     const credentialsHold = await this.#answers(signal);
     if (!credentialsHold) {
@@ -254,6 +254,7 @@ export class MonitSupervisor implements JobSupervisor {
         if (isRefused(error)) return false;
         signal?.throwIfAborted();
         if (Date.now() > deadline) {
+          await this.#putAsideUnusable(signal);
           throw new ActionError('monit does not answer', {
             code: 'E_SUPERVISOR',
             cause: error,
