@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -17,7 +17,34 @@ const timeoutMs = 400_000;
 const mac = '52:54:00:6d:62:01';
 const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 15_000 });
 
-function settings(iaas: Iaas, ephemeral: string | undefined): Record<string, unknown> {
+interface Keys {
+  /** Of the agent's endpoint, PEM. */
+  readonly certificate: string;
+  readonly privateKey: string;
+  /** With which vcap may log in. */
+  readonly sshKey: string;
+  readonly sshKeyFile: string;
+}
+
+async function makeKeys(work: string): Promise<Keys> {
+  const [key, certificate, sshKeyFile] = ['key.pem', 'certificate.pem', 'ssh'].map((name) =>
+    join(work, name),
+  ) as [string, string, string];
+  await runner.run([
+    ...(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2'] as const),
+    ...['-subj', '/CN=agent', '-keyout', key, '-out', certificate],
+  ]);
+  await runner.run(['ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-C', 'lab', '-f', sshKeyFile]);
+  await chmod(sshKeyFile, 0o600);
+  return {
+    certificate: await readFile(certificate, 'utf8'),
+    privateKey: await readFile(key, 'utf8'),
+    sshKey: (await readFile(`${sshKeyFile}.pub`, 'utf8')).trim(),
+    sshKeyFile,
+  };
+}
+
+function settings(iaas: Iaas, ephemeral: string | undefined, keys: Keys): Record<string, unknown> {
   return {
     agent_id: `lab-${iaas}`,
     vm: { name: `lab-${iaas}` },
@@ -39,33 +66,51 @@ function settings(iaas: Iaas, ephemeral: string | undefined): Record<string, unk
     disks: { system: '0', ephemeral: ephemeral ?? null, persistent: {} },
     ntp: [],
     blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/data/blobs' } },
-    env: { bosh: { password: '*' } },
+    env: {
+      bosh: {
+        password: '*',
+        authorized_keys: [keys.sshKey],
+        mbus: { cert: { certificate: keys.certificate, private_key: keys.privateKey } },
+      },
+    },
   };
 }
 
 export interface BootReport {
   readonly iaas: Iaas;
-  /** How often the file system of the data disk was mounted; undefined: there is none. */
+  /** How often the file system of the data disk was mounted since it was made; undefined: there is none. */
   readonly dataMounts: number | undefined;
+  /** How often the agent said that it is mounted: more than `dataMounts`, then it was made again. */
+  readonly dataMountsTold: number;
   /** Status of the agent's answer to a request without credentials; undefined: it did not answer. */
   readonly status: number | undefined;
   readonly seconds: number;
   readonly console: string;
+  /** Seconds of processor time that QEMU had used when a line of the console came: on a busy machine the better clock. */
+  cpuSecondsAt(line: string): number | undefined;
 }
 
-/**
- * Boots a stemcell with the devices of its IaaS until its agent answers over HTTPS. `cutsAfterSeconds`: the machine is reset,
- * as by a power cut, when it has run for that long since its start or its last reset.
- */
+/** Runs a script in the machine as root, through its SSH server. */
+export type RunInside = (script: string) => Promise<string>;
+
+export interface BootOptions {
+  /** The machine is reset, as by a power cut, when it has run for that long since its start or its last reset. */
+  readonly cutsAfterSeconds?: readonly number[];
+  /** Called when the agent has answered. */
+  readonly visit?: (run: RunInside) => Promise<void>;
+}
+
+/** Boots a stemcell with the devices of its IaaS until its agent answers over HTTPS. */
 export async function bootStemcell(
   stemcell: string,
-  cutsAfterSeconds: readonly number[] = [],
+  { cutsAfterSeconds = [], visit }: BootOptions = {},
 ): Promise<BootReport> {
   const iaas = /microbosh-stemcell-[^-]+-([a-z]+)-/.exec(stemcell)?.[1] ?? '';
   if (!isIaas(iaas) || iaas === 'local') throw new Error(`${stemcell}: not a stemcell for a machine`);
   const work = await mkdtemp(join(tmpdir(), 'mb-flavour-'));
   const devices = devicesOf(iaas);
-  const userData = JSON.stringify(settings(iaas, devices.ephemeral?.hint));
+  const keys = await makeKeys(work);
+  const userData = JSON.stringify(settings(iaas, devices.ephemeral?.hint, keys));
   const metadata = await serveMetadata(userData);
   try {
     const image = await imageOf(stemcell, work);
@@ -81,15 +126,19 @@ export async function bootStemcell(
     const ephemeral = join(work, 'ephemeral.qcow2');
     await runner.run(['qemu-img', 'create', '-q', '-f', 'qcow2', ephemeral, '4G']);
     const port = 20_000 + Math.floor(Math.random() * 20_000);
+    const sshPort = port + 1;
+    const forwards = (address: string) =>
+      `hostfwd=tcp:127.0.0.1:${port}-${address}:6868,hostfwd=tcp:127.0.0.1:${sshPort}-${address}:22`;
     const metadataAddress = metadata.address();
     const metadataPort = typeof metadataAddress === 'object' ? metadataAddress?.port : undefined;
     const network =
       iaas === 'aws'
-        ? `user,id=net0,net=169.254.169.0/24,host=169.254.169.2,dhcpstart=169.254.169.15,hostfwd=tcp:127.0.0.1:${port}-169.254.169.15:6868,guestfwd=tcp:169.254.169.254:80-tcp:127.0.0.1:${metadataPort}`
-        : `user,id=net0,hostfwd=tcp:127.0.0.1:${port}-10.0.2.15:6868`;
+        ? `user,id=net0,net=169.254.169.0/24,host=169.254.169.2,dhcpstart=169.254.169.15,${forwards('169.254.169.15')},guestfwd=tcp:169.254.169.254:80-tcp:127.0.0.1:${metadataPort}`
+        : `user,id=net0,${forwards('10.0.2.15')}`;
     const consoleLog = join(work, 'console.log');
     const control = join(work, 'qmp.sock');
     let startedAt = Date.now();
+    const cpuSeconds = new Map<string, number>();
     const qemu = spawn(
       'qemu-system-x86_64',
       [
@@ -106,6 +155,7 @@ export async function bootStemcell(
       // The user network complains about every packet that comes before the machine listens.
       { stdio: 'ignore' },
     );
+    const watching = watchConsole(consoleLog, qemu, cpuSeconds);
     try {
       for (const seconds of cutsAfterSeconds) {
         await sleep(seconds * 1000);
@@ -114,21 +164,55 @@ export async function bootStemcell(
       }
       const status = await answerOf(port, () => qemu.exitCode === null);
       const seconds = (Date.now() - startedAt) / 1000;
+      if (status !== undefined) await visit?.((script) => runInside(script, sshPort, keys.sshKeyFile));
       await stop(qemu);
+      const said = await readFile(consoleLog, 'utf8').catch(() => '');
       return {
         iaas,
         status,
         seconds,
         dataMounts: await mountsOf(devices.ephemeral === undefined ? image : ephemeral, work),
-        console: await readFile(consoleLog, 'utf8').catch(() => ''),
+        dataMountsTold: said.match(/"step":"data disk",.*"Bootstrap step finished/g)?.length ?? 0,
+        console: said,
+        cpuSecondsAt: (line) => cpuSeconds.get(line),
       };
     } finally {
       await stop(qemu);
+      await watching;
     }
   } finally {
     metadata.close();
     await rm(work, { recursive: true, force: true });
   }
+}
+
+/** Notes the processor time of QEMU at each new line, until it ends. */
+async function watchConsole(log: string, qemu: ChildProcess, noted: Map<string, number>): Promise<void> {
+  let seen = 0;
+  while (qemu.exitCode === null && qemu.signalCode === null) {
+    const lines = (await readFile(log, 'utf8').catch(() => '')).split('\n').slice(0, -1);
+    if (lines.length > seen) {
+      const stat = await readFile(`/proc/${qemu.pid}/stat`, 'utf8').catch(() => '');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      // In hundredths: what it used itself, in user mode and in the kernel.
+      const used = (Number(fields[11]) + Number(fields[12])) / 100;
+      for (const line of lines.slice(seen)) noted.set(line, used);
+      seen = lines.length;
+    }
+    await sleep(20);
+  }
+}
+
+async function runInside(script: string, port: number, keyFile: string): Promise<string> {
+  const { stdout } = await runner.run(
+    [
+      ...(['ssh', '-q', '-i', keyFile, '-p', String(port), '-o', 'BatchMode=yes'] as const),
+      ...['-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'ConnectTimeout=60'],
+      ...['vcap@127.0.0.1', 'sudo sh -s'],
+    ],
+    { stdin: script, timeoutMs },
+  );
+  return stdout;
 }
 
 async function stop(qemu: ChildProcess): Promise<void> {

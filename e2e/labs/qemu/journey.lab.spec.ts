@@ -16,11 +16,19 @@ const finished = (step: string) => new RegExp(`"step":"${step}".*Bootstrap step 
 const cuts = [4, finished('networking'), finished('data disk')];
 const minutes = 60_000;
 
+/** Script that tells count, bytes and checksum of the files on the persistent disk. */
+const summary = `
+  cd /var/vcap/store/journey
+  echo "$(find . -type f | wc -l) files, $(find . -type f -printf '%s\\n' | awk '{ n += $1 } END { print n }') bytes, \
+$(find . -type f | sort | xargs sha256sum | sha256sum | cut -d" " -f1)"`;
+
 describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
   let example: Example;
   let machine: QemuView;
   let before: HostSnapshot;
   let registryPort: number;
+  let hostname: string;
+  let data: string;
 
   beforeAll(async () => {
     const stemcell = await qemuStemcell();
@@ -47,7 +55,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
   it('is inside what its settings say', async () => {
     const seen = await machine.run(`
       set -u
-      hostname; ip -4 -oneline address show scope global; ip -4 route show default; cat /etc/resolv.conf
+      echo "hostname $(hostname)"; ip -4 -oneline address show scope global; ip -4 route show default; cat /etc/resolv.conf
       systemctl is-system-running --wait || systemctl --failed --plain --no-legend
       systemctl is-active chrony monit; cat /etc/chrony/sources.d/bosh.sources
       echo "swap $(tail -n +2 /proc/swaps | wc -l)"
@@ -62,7 +70,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
       nft list ruleset
       echo "password $(getent shadow vcap | cut -d: -f2)"
       cat /home/vcap/.ssh/authorized_keys
-      systemd-analyze time; systemctl show -p ActiveEnterTimestampMonotonic microbosh-agent
+      systemd-analyze time; systemd-analyze blame | head -12; systemctl show -p ActiveEnterTimestampMonotonic microbosh-agent
       echo "agent $(ps -o rss=,time= -p $(systemctl show --value -p MainPID microbosh-agent))"
       microbosh-agent bootstrap-report
     `);
@@ -71,6 +79,7 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     const { current_vm_cid: cid } = await example.state();
     expect(cid).toBe(await machine.cid());
     const lines = seen.split('\n');
+    hostname = /^hostname (.+)$/m.exec(seen)?.[1] ?? '';
     expect(seen).toContain(`${example.address}/24`);
     expect(seen).toContain(`default via ${example.subnet}.1`);
     expect(lines).toContain(`nameserver ${example.subnet}.1`);
@@ -97,6 +106,28 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     expect(registryPort).toBeGreaterThan(0);
   });
 
+  it('says the same through its agent', async () => {
+    const ask = async (...method: string[]) => {
+      const { stdout } = await succeed(example.command('agent', ...method), {
+        env: example.env,
+        timeoutMs: 2 * minutes,
+      });
+      return stdout;
+    };
+    const state: unknown = JSON.parse(await ask('get_state', 'full'));
+    expect(state).toMatchObject({
+      agent_id: hostname,
+      job_state: 'running',
+      networks: { default: { ip: example.address, gateway: `${example.subnet}.1` } },
+      vitals: { disk: { ephemeral: {}, persistent: {} }, swap: {} },
+    });
+    expect(JSON.parse(await ask('list_disk'))).toHaveLength(1);
+    const report = await ask('bootstrap-report');
+    for (const step of ['networking', 'firewall', 'data disk', 'swap', 'monit service']) {
+      expect(report).toMatch(new RegExp(`^ +[\\d.]+ ms {2}${step} +(done|unchanged)`, 'm'));
+    }
+  });
+
   it('keeps its users off the registry', async () => {
     const server = createServer((_, response) => response.end('hello'));
     server.listen(registryPort, `${example.subnet}.1`);
@@ -112,17 +143,36 @@ describe('the example on a machine of QEMU', { timeout: 15 * minutes }, () => {
     }
   });
 
-  it('is made anew by the same deploy when QEMU was killed, and its data is on a larger disk', async () => {
+  it('is made anew by the same deploy when QEMU was killed, with its data', async () => {
+    data = await machine.run(`
+      mkdir /var/vcap/store/journey && cd /var/vcap/store/journey
+      head -c 4000000 /dev/urandom | split -a 3 -b 20011 - part-
+      sync -f . && ${summary}`);
+    expect(data).toMatch(/^200 files, 4000000 bytes, [0-9a-f]{64}$/);
     const cid = await machine.cid();
     process.kill(await machine.pid(), 'SIGKILL');
     await eventually(async () => expect(await example.cpi('has_vm', [cid], 'qemu')).toBe(false));
+
+    const { exitCode, output } = await example.startCreate().finished;
+
+    expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Succeeded')]);
+    expect(await machine.cid()).not.toBe(cid);
+    expect(await example.getSettings('vm-1')).toBe(settings);
+    expect(await machine.run(summary)).toBe(data);
+  });
+
+  it('has its data on a larger disk when the manifest asks for one', async () => {
+    const { current_disk_id: disk } = await example.state();
     await example.edit((text) => text.replace('disk_size: 512', 'disk_size: 768'));
 
     const { exitCode, output } = await example.startCreate().finished;
 
     expect([exitCode, output]).toMatchObject([0, expect.stringContaining('Migrating disk content')]);
-    expect(await machine.cid()).not.toBe(cid);
+    expect((await example.state()).current_disk_id).not.toBe(disk);
     expect(await example.getSettings('vm-1')).toBe(settings);
+    expect(await machine.run(`${summary}; df -BM --output=size /var/vcap/store | tail -1`)).toMatch(
+      new RegExp(`^${data}\n +7\\d\\dM$`),
+    );
   });
 
   it('leaves nothing on this machine when it is deleted', async () => {

@@ -38,22 +38,22 @@ for (const iaas of machines.filter((name) => positionals.length === 0 || positio
   const reports = [{ title: 'first boot', ...first }];
   if (first.status !== undefined && Number(values.cuts) > 0) {
     const cuts = moments(Number(values.cuts), Number(values.seed), first.seconds);
-    const after = await bootStemcell(stemcell, cuts);
+    const after = await bootStemcell(stemcell, { cutsAfterSeconds: cuts });
     const title = `after cuts at ${cuts.map((seconds) => seconds.toFixed(0)).join(', ')} s`;
     reports.push({ title, ...after });
   }
-  for (const { title, status, seconds, dataMounts, console: output } of reports) {
+  for (const { title, status, seconds, dataMounts, dataMountsTold, console: output } of reports) {
     const answer = status === undefined ? 'no answer' : `answers ${status}`;
     const row = [
       iaas.padEnd(10),
       answer.padEnd(12),
       `${seconds.toFixed(1)} s`.padStart(8),
-      `data mounted ${dataMounts ?? '-'}x`.padEnd(17),
+      `data mounted ${dataMounts ?? '-'}x of ${dataMountsTold}`.padEnd(22),
       title,
     ].join(' ');
     rows.push(row);
     console.log(row);
-    if (status === undefined) {
+    if (status === undefined || (dataMounts ?? -1) < dataMountsTold) {
       failed = true;
       console.log(`The console ends with:\n${output.slice(-4000)}`);
     }
