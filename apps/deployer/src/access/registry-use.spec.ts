@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DeploymentModel } from '@microbosh/spec';
-import { usesRegistry, withoutRegistry } from './registry-use.ts';
+import { checkUnreachable, usesRegistry, withoutRegistry } from './registry-use.ts';
 
 type Cloud = DeploymentModel['cloud'];
 const builtIn: Cloud = { kind: 'built-in', plugin: 'local', properties: { local: { root_dir: '/x' } } };
@@ -52,5 +52,15 @@ describe('usesRegistry', () => {
     expect(withoutRegistry({ ...named, properties: { ...named.properties, a: 1 } }).properties).toEqual({
       a: 1,
     });
+  });
+});
+
+describe('checkUnreachable', () => {
+  it('lets the settings be user data where nobody asks for a registry', () => {
+    expect(() => checkUnreachable('unsaid')).not.toThrow();
+  });
+
+  it('refuses --registry: no VM would find one in this process', () => {
+    expect(() => checkUnreachable('wanted')).toThrow(/^--registry: .* would not reach/);
   });
 });

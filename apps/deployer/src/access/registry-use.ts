@@ -35,6 +35,21 @@ export function usesRegistry(about: {
   return cloud.sshTunnel !== undefined || namesRegistry(cloud);
 }
 
+/**
+ * The cloud does not say where a VM reaches this machine, and the manifest has no tunnel: settings become user data, unless
+ * the operator asks for a registry. What else cannot do without one, the CPI says.
+ */
+export function checkUnreachable(choice: RegistryChoice): void {
+  if (choice !== 'wanted') return;
+  throw new ManifestUnsupported(
+    '--registry: a VM of this cloud would not reach a registry in this process, for the cloud does not say at which address this machine is',
+    {
+      advice:
+        "Leave the option out, give a tunnel ('cloud_provider.ssh_tunnel'; 'private_key' of the plug-in in micro_bosh.yml), or name a registry that the VM reaches in 'cloud_provider.properties.registry'.",
+    },
+  );
+}
+
 /** `cloud_provider.properties.registry` names one that is already there. */
 export function namesRegistry({ properties }: Pick<DeploymentModel['cloud'], 'properties'>): boolean {
   const registry = properties['registry'];

@@ -6,7 +6,7 @@ import { agentAccess, instanceAddress, isUnknownAddress } from '../access/agent-
 import type { AgentAccess } from '../access/agent-access.ts';
 import { startRegistry } from '../access/deploy-registry.ts';
 import type { DeployRegistry } from '../access/deploy-registry.ts';
-import { namesRegistry, usesRegistry, withoutRegistry } from '../access/registry-use.ts';
+import { checkUnreachable, namesRegistry, usesRegistry, withoutRegistry } from '../access/registry-use.ts';
 import type { RegistryChoice } from '../access/registry-use.ts';
 import type { CommandContext } from '../cli/context.ts';
 import type { Environment } from '../environment.ts';
@@ -247,6 +247,7 @@ export class Session {
           uses && !named ? await first.hostAddress?.(callContext, delivery.networks) : undefined;
         // A VM that cannot reach this machine finds the registry at its own loopback interface, through the tunnel.
         const address = uses && !named && options.cloud.sshTunnel !== undefined ? loopback : reachable;
+        if (uses && !named && address === undefined) checkUnreachable(delivery.registry);
         if (address !== undefined) {
           registry = await context.events.step('Starting registry', () =>
             startRegistry(environment.store, address),
