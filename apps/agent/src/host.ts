@@ -3,6 +3,7 @@ import { NodeCommandRunner, type CommandRunner } from '@microbosh/host';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { BootstrapRunner, type BootstrapEvent } from './bootstrap/bootstrap-runner.ts';
+import { wantAuthorizedKeys } from './bootstrap/steps/authorized-keys.ts';
 import { dataDisk, swap } from './bootstrap/steps/data-disk.ts';
 import { firewall, setUpFirewall } from './bootstrap/steps/firewall.ts';
 import { bootstrapSteps } from './bootstrap/steps/index.ts';
@@ -17,6 +18,7 @@ import { DiskPreparer } from './disks/disk-preparer.ts';
 import { FormatIntents } from './disks/format-intents.ts';
 import { LinuxPersistentDisks } from './disks/persistent-disks.ts';
 import { NetworkSetup } from './network/network-setup.ts';
+import { accountOf } from './platform/accounts.ts';
 import { agentPaths, type AgentPaths } from './platform/agent-paths.ts';
 import { LinuxMachine } from './platform/linux-machine.ts';
 import type { HostContext } from './platform/host-context.ts';
@@ -64,6 +66,11 @@ export function createHost(options: HostOptions): AgentHost {
         if (networks === undefined) return network.ensureAnyAddress(signal);
         const changes = await network.probe(networks, signal ?? AbortSignal.timeout(180_000));
         for (const change of changes) await change.apply();
+      },
+      acceptKey: async (publicKey) => {
+        const account = await accountOf('vcap');
+        if (account === undefined) return;
+        for (const change of await wantAuthorizedKeys(account, [publicKey])) await change.apply();
       },
     }),
     sources,

@@ -172,7 +172,7 @@ const cases: readonly FaultCase[] = [
 export async function faultCases(
   lab: OpenstackLab,
   report: LabReport,
-  nothingIsLeft: () => Promise<void>,
+  nothingIsLeft: (besides: string) => Promise<void>,
 ): Promise<void> {
   const { cloud, properties } = lab;
   const proxy = await FaultProxy.start([...cloud.origins().values()]);
@@ -267,7 +267,7 @@ export async function faultCases(
       await harmed.dispose();
       await settle(cids);
     }
-    await nothingIsLeft();
+    await nothingIsLeft(`floating IP ${floating.address}`);
   };
 
   try {

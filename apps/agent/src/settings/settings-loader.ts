@@ -21,6 +21,8 @@ export interface SettingsLoaderOptions {
   readonly useServerName: boolean;
   /** Gives the machine an address before a source or a registry is asked over the network. */
   readonly prepareNetwork: (networks: Networks | undefined, signal?: AbortSignal) => Promise<void>;
+  /** Lets the key that the cloud gives log in. */
+  readonly acceptKey: (publicKey: string) => Promise<void>;
 }
 
 /** Asks the sources in order; the first one that yields settings wins and is asked first from then on. */
@@ -82,9 +84,22 @@ export class SettingsLoader {
       await this.#options.prepareNetwork(userData.networks, options.signal);
     }
     const registry = new Registry({ ...userData, registry: userData.registry }, this.#keyOf(userData, data));
+    if (options.patient) await this.#acceptKeyOf(source, options);
     const document = await registry.read(options);
     const where = registry.endpoint?.origin ?? userData.registry.endpoint;
     return { settings: parseSettings(document, `the registry ${where}`), document, source, registry };
+  }
+
+  /** The way to the registry may be a tunnel that is opened from outside with this key: it has to be there before. */
+  async #acceptKeyOf(source: SettingsSource, options: ReadOptions): Promise<void> {
+    let key: string | undefined;
+    try {
+      key = await source.readPublicKey({ ...options, patient: false });
+    } catch {
+      options.signal?.throwIfAborted();
+      // A registry that is reached without a tunnel needs no key; the other one does not answer, which is told.
+    }
+    if (key !== undefined) await this.#options.acceptKey(key);
   }
 
   #keyOf(userData: UserData, data: MachineData): string {

@@ -19,7 +19,7 @@ export interface SshTunnelOptions {
   /** Called with the key of a VM that was never connected to. */
   readonly recordHostKey: (key: string) => Promise<void>;
   readonly onState: (state: TunnelState) => void;
-  /** For a VM that is still booting. Defaults: those of create-env. */
+  /** For a VM that is still booting. */
   readonly timing?: Partial<TunnelTiming>;
 }
 
@@ -32,7 +32,7 @@ export interface TunnelTiming {
 }
 
 const defaultTiming: TunnelTiming = {
-  credentialsMs: 120_000,
+  credentialsMs: 300_000,
   attemptMs: 30_000,
   pauseMs: 500,
   keepaliveMs: 10_000,
