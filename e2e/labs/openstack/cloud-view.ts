@@ -161,7 +161,8 @@ export class CloudView {
     );
     const url = `${this.#service(8774)}/v2.1/os-quota-sets/${this.setting('OS_PROJECT_ID')}`;
     const before = (await this.call('GET', url, undefined, token))['quota_set'] as { instances: number };
-    const set = (value: number) => this.call('PUT', url, { quota_set: { instances: value, force: true } }, token);
+    const set = (value: number) =>
+      this.call('PUT', url, { quota_set: { instances: value, force: true } }, token);
     await set(instances);
     return async () => void (await set(before.instances));
   }
