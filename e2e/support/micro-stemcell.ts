@@ -3,6 +3,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { NodeCommandRunner } from '@microbosh/host';
 import { bakeMicro } from '@microbosh/stemcell-builder';
+import type { Iaas } from '@microbosh/stemcell-builder';
 import { root, succeed } from './commands.ts';
 
 const runner = new NodeCommandRunner();
@@ -53,8 +54,8 @@ esac
 `,
 };
 
-/** The light stemcell of the local provider with a release baked in, as `build-stemcell --micro` bakes it. */
-export async function microStemcell(directory: string): Promise<string> {
+/** The light stemcell of the local provider with a release baked in, as `build-stemcell --micro` bakes it for a cloud. */
+export async function microStemcell(directory: string, iaas: Iaas = 'local'): Promise<string> {
   const release = join(directory, 'greeting.tgz');
   const source = join(directory, 'greeting');
   for (const [path, text] of Object.entries(greeter)) {
@@ -73,7 +74,7 @@ export async function microStemcell(directory: string): Promise<string> {
     runner,
     tree,
     directory,
-    'local',
+    iaas,
     { release, jobs: ['greeter'] },
     () => undefined,
   );

@@ -23,6 +23,7 @@ import type { DeployerDependencies } from './ports/deployer-dependencies.ts';
 import { environmentPaths } from './state/environment-paths.ts';
 import type { RememberedInputs } from './state/environment-state.ts';
 
+export { composeDeployer } from './compose-deployer.ts';
 export { EventBus } from './events/event-bus.ts';
 export type { DeployEvent } from './events/events.ts';
 export type { DeployPlan } from './engine/plan-env.ts';

@@ -2,6 +2,8 @@ import {
   AllocateAddressCommand,
   CreateKeyPairCommand,
   CreateSecurityGroupCommand,
+  CreateSubnetCommand,
+  CreateVpcCommand,
   DescribeAddressesCommand,
   DescribeImagesCommand,
   DescribeInstanceAttributeCommand,
@@ -62,6 +64,17 @@ export class AwsView {
       elasticIp: PublicIp ?? '',
       amiId: ami?.ImageId ?? '',
     };
+  }
+
+  /** A network with these addresses, for machines that have them: the subnet and its security group. */
+  async seedSubnet(range: string): Promise<{ readonly subnetId: string; readonly securityGroup: string }> {
+    const { Vpc } = await this.#ec2.send(new CreateVpcCommand({ CidrBlock: range }));
+    const place = { VpcId: Vpc?.VpcId, CidrBlock: range, AvailabilityZone: 'us-east-1a' };
+    const { Subnet } = await this.#ec2.send(new CreateSubnetCommand(place));
+    const securityGroup = 'lab-deploy';
+    const group = { GroupName: securityGroup, Description: 'lab', VpcId: Vpc?.VpcId };
+    await this.#ec2.send(new CreateSecurityGroupCommand(group));
+    return { subnetId: Subnet?.SubnetId ?? '', securityGroup };
   }
 
   /**

@@ -8,13 +8,8 @@ import { deepStrictEqual, ok, rejects, strictEqual } from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { request } from 'undici';
+import type { LabCase } from '../clouds/lab-cases.ts';
 import type { AwsPlace, AwsView } from './aws-view.ts';
-
-export interface LabCase {
-  readonly method: string;
-  readonly name: string;
-  readonly body: () => Promise<void>;
-}
 
 export interface AwsLab {
   readonly endpoint: string;

@@ -2,31 +2,46 @@
  * Proves the AWS CPI against moto, with its validation switched on: the contract, as a library and as the executable, cases
  * of AWS, and the matrix of faults. That nothing is left is read from moto's own API.
  *
- *   npm run lab:aws [-- --contract]
+ *   npm run lab:aws [-- --contract [--deploy]] [--methods create_vm,delete_vm] [--faults 503,401]
  *
  * moto comes from PyPI into a virtual environment (kept in /var/tmp/microbosh-labs, or LAB_DIR). Where that is not possible
- * the cases are named and counted as skipped. --contract leaves the matrix of faults out.
+ * the cases are named and counted as skipped. --contract leaves deploys and the matrix of faults out, --deploy adds the
+ * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, packaging/releases/microbosh-registry/build).
+ * --methods takes only some rows of the table, --faults only faults whose name is given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { contractChecks, ProcessCpi, processChecks } from '@microbosh/cpi';
-import type { ConformanceCheck, ConformanceInput, Cpi } from '@microbosh/cpi';
+import type { ConformanceInput, Cpi } from '@microbosh/cpi';
 import { awsUnderTest } from '@microbosh/cpi-aws/testing';
-import { messageOf } from '@microbosh/errors';
+import { isJsonObject, messageOf } from '@microbosh/errors';
+import type { JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner } from '@microbosh/host';
 import { FaultProxy } from '../fault-proxy/fault-proxy.ts';
-import { LabReport, methodOf } from '../../support/lab-report.ts';
+import { LabReport } from '../../support/lab-report.ts';
+import { deployCases } from '../clouds/deploys.ts';
+import type { MicroManifest } from '../clouds/deploys.ts';
+import { CaseRunner } from '../clouds/lab-cases.ts';
+import type { Suite } from '../clouds/lab-cases.ts';
 import { AwsView } from './aws-view.ts';
 import type { AwsPlace } from './aws-view.ts';
-import { awsCases } from './cases.ts';
-import { faultCases } from './faults.ts';
+import { awsCases, vmProperties } from './cases.ts';
+import type { AwsLab } from './cases.ts';
+import { awsFaults } from './faults.ts';
 import { installMoto, Moto } from './moto.ts';
 import { motoDeviations } from './moto-deviations.ts';
 
 const root = dirname(dirname(dirname(import.meta.dirname)));
-const { values } = parseArgs({ options: { contract: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    contract: { type: 'boolean', default: false },
+    deploy: { type: 'boolean', default: false },
+    methods: { type: 'string' },
+    faults: { type: 'string' },
+  },
+});
 const directory = process.env['LAB_DIR'] ?? '/var/tmp/microbosh-labs';
 const absent = {
   vm: 'i-00000000000000000',
@@ -70,21 +85,16 @@ function contractInput(place: AwsPlace, imagePath: string): ConformanceInput {
   };
 }
 
-interface Suite {
-  readonly name: string;
-  readonly checks: readonly ConformanceCheck[];
+function propertiesAt(endpoint: string): JsonObject {
+  return {
+    ...{ access_key_id: 'lab', secret_access_key: 'lab-secret', region: 'us-east-1' },
+    ...{ ec2_endpoint: endpoint, elb_endpoint: endpoint, ebs_endpoint: endpoint },
+  };
 }
 
 async function suites(endpoint: string, place: AwsPlace, imagePath: string, work: string): Promise<Suite[]> {
   const config = join(work, 'cpi.json');
-  const aws = {
-    access_key_id: 'lab',
-    secret_access_key: 'lab-secret',
-    region: 'us-east-1',
-    ec2_endpoint: endpoint,
-    elb_endpoint: endpoint,
-    ebs_endpoint: endpoint,
-  };
+  const aws = propertiesAt(endpoint);
   const properties = { aws, agent: { ntp: [] } };
   await writeFile(config, JSON.stringify({ cloud: { plugin: 'aws', properties } }), { mode: 0o600 });
   const executable = join(root, 'bin/cpi-aws');
@@ -103,13 +113,6 @@ async function suites(endpoint: string, place: AwsPlace, imagePath: string, work
   ];
 }
 
-/** What is left is told once, not again with every later case. */
-async function nothingSince(view: AwsView, before: Set<string>): Promise<void> {
-  const left = (await view.everything()).filter((thing) => !before.has(thing));
-  for (const thing of left) before.add(thing);
-  if (left.length > 0) throw new Error(`left over: ${left.join(', ')}`);
-}
-
 const nowhere: AwsPlace = {
   subnetId: 'subnet-0',
   zone: 'us-east-1a',
@@ -121,6 +124,70 @@ const nowhere: AwsPlace = {
 };
 
 const nowhereUrl = 'http://127.0.0.1:1';
+
+/** Two shapes of the documentation of the original's micro plug-in. */
+function microManifests(aws: JsonObject, network: JsonObject, subnet: string): readonly MicroManifest[] {
+  const at = (ip: string) =>
+    `network: {type: manual, ip: ${ip}, netmask: 255.255.255.0, gateway: ${subnet}.1, dns: [], cloud_properties: ${JSON.stringify(network)}}`;
+  const cloud = (properties: JsonObject) =>
+    `cloud: {plugin: aws, properties: ${JSON.stringify({ aws: properties })}}`;
+  const spec = 'apply_spec: {properties: {ntp: [first]}}';
+  const zone = 'availability_zone: us-east-1a';
+  return [
+    {
+      name: 'a subnet, a key pair and default security groups',
+      text: (ip) =>
+        [
+          at(ip),
+          `resources: {persistent_disk: 1024, cloud_properties: {instance_type: t3.micro, ${zone}}}`,
+          cloud({ ...aws, default_key_name: 'lab', default_security_groups: ['lab-deploy'] }),
+          spec,
+          '',
+        ].join('\n'),
+    },
+    {
+      name: 'security groups of the network, an ephemeral disk and a session',
+      text: (ip) =>
+        [
+          at(ip).replace('"subnet"', '"security_groups": ["lab-deploy"], "subnet"'),
+          `resources: {persistent_disk: 1024, cloud_properties: {instance_type: t3.micro, ${zone}, ephemeral_disk: {size: 10240, type: gp3}}}`,
+          "env: {bosh: {password: '*'}}",
+          cloud({ ...aws, session_token: 'lab-session', default_key_name: 'lab' }),
+          spec,
+          '',
+        ].join('\n'),
+    },
+  ];
+}
+
+async function deploys(
+  runner: CaseRunner,
+  lab: AwsLab,
+  work: string,
+  before: ReadonlySet<string>,
+): Promise<void> {
+  const subnet = '10.246.93';
+  const { view, endpoint, place, image } = lab;
+  const { subnetId, securityGroup } = await view.seedSubnet(`${subnet}.0/24`);
+  const aws = propertiesAt(endpoint);
+  const network = { subnet: subnetId };
+  const prepared = await deployCases({
+    ...{ plugin: 'aws', work, cloud: view, before, properties: { aws }, imagePath: image.path, subnet },
+    settingsOf: async (cid) => {
+      const data = await view.userData(cid);
+      if (!isJsonObject(data)) throw new Error(`${cid} has no user data`);
+      return data;
+    },
+    ...{ stemcellFormat: 'aws-raw', stemcellProperties: { name: 'lab', version: '1', disk: 1024 } },
+    vmProperties: { ...vmProperties(place), security_groups: [securityGroup] },
+    ...{ networkProperties: network, micro: microManifests(aws, network, subnet) },
+  });
+  try {
+    for (const each of prepared.cases) await runner.run(each);
+  } finally {
+    await prepared.end();
+  }
+}
 
 async function main(report: LabReport): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), 'microbosh-lab-aws-'));
@@ -139,25 +206,15 @@ async function main(report: LabReport): Promise<void> {
     const view = new AwsView(endpoint);
     const place = moto === undefined ? nowhere : await view.seed();
     const before = new Set(moto === undefined ? [] : await view.everything());
-    const run = async (method: string, name: string, body: () => Promise<unknown>): Promise<void> => {
-      if (moto === undefined) report.skip(method, name);
-      else await report.case(method, name, body);
-    };
-    for (const { name, checks } of await suites(endpoint, place, image.path, work)) {
-      for (const check of checks)
-        await run(methodOf(check.name), `${name}: ${check.name}`, () => check.run());
-      await run('any', `${name}: nothing is left, by moto's own API`, () => nothingSince(view, before));
-    }
-    for (const { method, name, body } of awsCases({ endpoint, place, image, view })) {
-      await run(method, name, async () => {
-        await body();
-        await nothingSince(view, before);
-      });
-    }
+    const methods = values.methods?.split(',');
+    const runner = new CaseRunner(report, { isThere: moto !== undefined, cloud: view, before, methods });
+    await runner.suites(await suites(endpoint, place, image.path, work));
+    const lab = { endpoint, place, image, view };
+    await runner.clean(awsCases(lab));
+    if (moto !== undefined && (!values.contract || values.deploy)) await deploys(runner, lab, work, before);
     if (values.contract) return;
-    for (const { method, name, body } of faultCases({ endpoint, place, image, view, before })) {
-      await run(method, name, body);
-    }
+    for (const each of awsFaults({ ...lab, before, onlyFaults: values.faults?.split(',') }))
+      await runner.run(each);
   } finally {
     await front?.stop();
     await moto?.stop();

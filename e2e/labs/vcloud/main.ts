@@ -3,9 +3,11 @@
  * cases of vCloud, and the matrix of faults. There is no simulator of others. Each document that is sent or answered is
  * validated by xmllint against a schema of those documents; that nothing is left is read from the stub's own API.
  *
- *   npm run lab:vcloud [-- --contract] [--methods create_vm,delete_vm] [--faults 503,401]
+ *   npm run lab:vcloud [-- --contract [--deploy]] [--methods create_vm,delete_vm] [--faults 503,401]
  *
- * --contract leaves the matrix of faults out. --methods takes only some rows of the table, --faults only some faults.
+ * --contract leaves deploys and the matrix of faults out, --deploy adds the deploys again; they need root, dist/stemcells and
+ * dist/releases (npm run bundle, packaging/releases/microbosh-registry/build). --methods takes only some rows of the table,
+ * --faults only some faults.
  */
 import { rejects } from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -17,10 +19,14 @@ import type { ConformanceInput } from '@microbosh/cpi';
 import { vcloudUnderTest } from '@microbosh/cpi-vcloud/testing';
 import type { JsonObject } from '@microbosh/errors';
 import { LabReport } from '../../support/lab-report.ts';
+import { deployCases } from '../clouds/deploys.ts';
+import type { MicroManifest } from '../clouds/deploys.ts';
+import { contentOfIso } from '../clouds/iso-content.ts';
 import { CaseRunner } from '../clouds/lab-cases.ts';
 import { writeOvfImage } from '../clouds/ovf-image.ts';
 import { ownCertificate } from '../clouds/own-certificate.ts';
 import { networks, vcloudCases, vmProperties } from './cases.ts';
+import type { VcloudLab } from './cases.ts';
 import { vcloudFaults } from './faults.ts';
 import { SchemaJudge } from './stub/schema-judge.ts';
 import { VcloudStub } from './stub/vcloud-stub.ts';
@@ -30,6 +36,7 @@ const root = dirname(dirname(dirname(import.meta.dirname)));
 const { values } = parseArgs({
   options: {
     contract: { type: 'boolean', default: false },
+    deploy: { type: 'boolean', default: false },
     methods: { type: 'string' },
     faults: { type: 'string' },
   },
@@ -41,7 +48,7 @@ const absent = {
   stemcell: `urn:vcloud:catalogitem:${none}`,
 };
 
-export function vcdOf({ origin, user, password, state }: VcloudStub, ca: string): JsonObject {
+function vcdOf({ origin, user, password, state }: VcloudStub, ca: string): JsonObject {
   return {
     ...{ url: origin, user, password, connection_options: { ca_cert: ca } },
     entities: {
@@ -50,6 +57,51 @@ export function vcdOf({ origin, user, password, state }: VcloudStub, ca: string)
       control: { wait_max: 60, wait_delay: 0.1 },
     },
   };
+}
+
+/** Two shapes of the documentation of the original's micro plug-in. */
+function microManifests(vcd: JsonObject): readonly MicroManifest[] {
+  const network = (ip: string) =>
+    `network: {ip: ${ip}, netmask: 255.255.255.0, gateway: 10.246.95.1, dns: [], cloud_properties: {name: lab-net}}`;
+  const cloud = `cloud: {plugin: vcloud, properties: ${JSON.stringify({ vcds: [vcd] })}}`;
+  const spec = 'apply_spec: {properties: {ntp: [first]}}';
+  return [
+    { name: 'the defaults of the plug-in', text: (ip) => `${network(ip)}\n${cloud}\n${spec}\n` },
+    {
+      name: 'resources, an environment and an agent of its own',
+      text: (ip) =>
+        [
+          'logging: {level: DEBUG}',
+          network(ip),
+          'resources: {persistent_disk: 1024, cloud_properties: {ram: 2048, disk: 8192, cpu: 2}}',
+          "env: {bosh: {password: '*', vapp_note: lab}}",
+          cloud.replace('"vcds"', '"agent": {"mbus": "https://vcap:lab-secret@0.0.0.0:6868"}, "vcds"'),
+          spec,
+          '',
+        ].join('\n'),
+    },
+  ];
+}
+
+async function deploys(
+  runner: CaseRunner,
+  { vcd, image, stub, view, work }: VcloudLab,
+  before: ReadonlySet<string>,
+) {
+  const prepared = await deployCases({
+    ...{ plugin: 'vcloud', work, cloud: view, before, properties: { vcds: [vcd] }, imagePath: image },
+    settingsOf: (cid) => {
+      const vm = stub.state.of('vm', cid.split(':').at(-1) ?? '');
+      return contentOfIso(vm.media?.content ?? Buffer.alloc(0));
+    },
+    ...{ stemcellFormat: 'vcloud-ovf', stemcellProperties: {}, vmProperties },
+    ...{ networkProperties: { name: 'lab-net' }, subnet: '10.246.95', micro: microManifests(vcd) },
+  });
+  try {
+    for (const each of prepared.cases) await runner.run(each);
+  } finally {
+    await prepared.end();
+  }
 }
 
 async function main(report: LabReport): Promise<void> {
@@ -101,6 +153,7 @@ async function main(report: LabReport): Promise<void> {
     const lab = { vcd, image, stub, view, work };
     await runner.clean(vcloudCases(lab));
     await runner.run(documents);
+    if (!values.contract || values.deploy) await deploys(runner, lab, before);
     if (!values.contract) {
       const onlyFaults = values.faults?.split(',');
       const faults = vcloudFaults({ ...lab, before, tls, onlyFaults });

@@ -1,24 +1,13 @@
 import { deepStrictEqual, match, ok, rejects, strictEqual } from 'node:assert/strict';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { CallContext } from '@microbosh/cpi';
 import { elementOrder } from '@microbosh/cpi-vsphere';
 import { vsphereUnderTest } from '@microbosh/cpi-vsphere/testing';
-import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import { NodeCommandRunner } from '@microbosh/host';
 import type { NetworksSpec } from '@microbosh/spec';
+import { contentOfIso } from '../clouds/iso-content.ts';
+import type { LabCase } from '../clouds/lab-cases.ts';
 import { govmomiTypes } from './vcsim.ts';
 import type { VsphereView } from './vsphere-view.ts';
-
-const runner = new NodeCommandRunner();
-
-export interface LabCase {
-  readonly method: string;
-  readonly name: string;
-  readonly body: () => Promise<void>;
-}
 
 export interface VsphereLab {
   readonly vcenter: JsonObject;
@@ -54,21 +43,6 @@ const context = (token?: string): CallContext => ({
 });
 
 type Opened = ReturnType<typeof vsphereUnderTest>;
-
-/** The file `env` of an image, read by a program that is not ours. */
-async function contentOfIso(image: Buffer): Promise<JsonObject> {
-  const work = await mkdtemp(join(tmpdir(), 'microbosh-lab-iso-'));
-  try {
-    const [file, copy] = [join(work, 'env.iso'), join(work, 'env')];
-    await writeFile(file, image);
-    await runner.run(['xorriso', '-osirrox', 'on', '-indev', file, '-extract', '/ENV', copy]);
-    const value: unknown = JSON.parse(await readFile(copy, 'utf8'));
-    ok(isJsonObject(value));
-    return value;
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
-}
 
 /** Fields of a Go struct by their names in XML, those of embedded structs in place. */
 function goFields(source: string, type: string): string[] {

@@ -2,10 +2,12 @@
  * Proves the vSphere CPI against the simulator of govmomi: the contract, as a library and as the executable, cases of
  * vSphere, and the matrix of faults. That nothing is left is read from the simulator's own API and its datastores' folders.
  *
- *   npm run lab:vsphere [-- --contract]
+ *   npm run lab:vsphere [-- --contract [--deploy]] [--methods create_vm,delete_vm] [--faults 503,401]
  *
  * The simulator is built with Go through its module proxy (kept in /var/tmp/microbosh-labs, or LAB_DIR). Where that is not
- * possible the cases are named and counted as skipped. --contract leaves the matrix of faults out.
+ * possible the cases are named and counted as skipped. --contract leaves deploys and the matrix of faults out, --deploy adds the
+ * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, packaging/releases/microbosh-registry/build).
+ * --methods takes only some rows of the table, --faults only faults whose name is given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,34 +18,33 @@ import type { ConformanceInput } from '@microbosh/cpi';
 import { vsphereUnderTest } from '@microbosh/cpi-vsphere/testing';
 import { messageOf } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import { NodeCommandRunner } from '@microbosh/host';
-import { ovfDescriptor } from '@microbosh/stemcell-builder';
-import { LabReport, methodOf } from '../../support/lab-report.ts';
+import { LabReport } from '../../support/lab-report.ts';
+import { deployCases } from '../clouds/deploys.ts';
+import type { MicroManifest } from '../clouds/deploys.ts';
+import { contentOfIso } from '../clouds/iso-content.ts';
+import { CaseRunner } from '../clouds/lab-cases.ts';
+import { writeOvfImage } from '../clouds/ovf-image.ts';
 import { networks, vmProperties, vsphereCases } from './cases.ts';
-import { faultCases } from './faults.ts';
+import type { VsphereLab } from './cases.ts';
+import { vsphereFaults } from './faults.ts';
 import { buildVcsim, Vcsim } from './vcsim.ts';
 import { VsphereView } from './vsphere-view.ts';
 
 const root = dirname(dirname(dirname(import.meta.dirname)));
-const { values } = parseArgs({ options: { contract: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    contract: { type: 'boolean', default: false },
+    deploy: { type: 'boolean', default: false },
+    methods: { type: 'string' },
+    faults: { type: 'string' },
+  },
+});
 const directory = process.env['LAB_DIR'] ?? '/var/tmp/microbosh-labs';
 const absent = {
   vm: 'vm-00000000-0000-4000-8000-000000000000',
   disk: 'disk-00000000-0000-4000-8000-000000000000',
   stemcell: 'sc-00000000-0000-4000-8000-000000000000',
 };
-
-/** A stemcell's `image`: the descriptor that `build-stemcell` writes, and something in place of the disk. */
-async function writeImage(work: string): Promise<string> {
-  const disk = Buffer.alloc(3 << 20, 'KDMV');
-  await writeFile(join(work, 'image-disk1.vmdk'), disk);
-  const described = { file: 'image-disk1.vmdk', fileSizeBytes: disk.length, capacityBytes: 3 * 2 ** 30 };
-  await writeFile(join(work, 'image.ovf'), ovfDescriptor('stemcell', described));
-  const path = join(work, 'image');
-  const files = ['image.ovf', 'image-disk1.vmdk'];
-  await new NodeCommandRunner().run(['tar', '-czf', path, '-C', work, ...files]);
-  return path;
-}
 
 function vcenterOf(vcsim: Pick<Vcsim, 'host' | 'password' | 'ca'>): JsonObject {
   return {
@@ -90,11 +91,49 @@ async function suites(vcenter: JsonObject, imagePath: string, work: string) {
   };
 }
 
-/** What is left is told once, not again with every later case. */
-async function nothingSince(view: VsphereView, before: Set<string>): Promise<void> {
-  const left = (await view.everything()).filter((thing) => !before.has(thing));
-  for (const thing of left) before.add(thing);
-  if (left.length > 0) throw new Error(`left over: ${left.join(', ')}`);
+/** Two shapes of the documentation of the original's micro plug-in. */
+function microManifests(vcenter: JsonObject): readonly MicroManifest[] {
+  const network = (ip: string) =>
+    `network: {ip: ${ip}, netmask: 255.255.255.0, gateway: 10.246.94.1, dns: [], cloud_properties: {name: VM Network}}`;
+  const cloud = (agent: JsonObject) =>
+    `cloud: {plugin: vsphere, properties: ${JSON.stringify({ vcenters: [vcenter], ...agent })}}`;
+  const spec = 'apply_spec: {properties: {ntp: [first]}}';
+  return [
+    { name: 'the defaults of the plug-in', text: (ip) => `${network(ip)}\n${cloud({})}\n${spec}\n` },
+    {
+      name: 'resources, an environment and an agent of its own',
+      text: (ip) =>
+        [
+          'logging: {level: DEBUG}',
+          network(ip),
+          'resources: {persistent_disk: 1024, cloud_properties: {ram: 2048, disk: 8192, cpu: 2}}',
+          "env: {bosh: {password: '*'}}",
+          cloud({ agent: { mbus: 'https://vcap:lab-secret@0.0.0.0:6868', ntp: [] } }),
+          spec,
+          '',
+        ].join('\n'),
+    },
+  ];
+}
+
+async function deploys(
+  runner: CaseRunner,
+  { vcenter, image, view }: VsphereLab,
+  work: string,
+  before: ReadonlySet<string>,
+): Promise<void> {
+  const prepared = await deployCases({
+    ...{ plugin: 'vsphere', work, cloud: view, before, imagePath: image },
+    properties: { vcenters: [vcenter] },
+    settingsOf: async (cid) => contentOfIso(await view.download((await view.vm(cid)).isoPath)),
+    ...{ stemcellFormat: 'vsphere-ovf', stemcellProperties: {}, vmProperties },
+    ...{ networkProperties: { name: 'VM Network' }, subnet: '10.246.94', micro: microManifests(vcenter) },
+  });
+  try {
+    for (const each of prepared.cases) await runner.run(each);
+  } finally {
+    await prepared.end();
+  }
 }
 
 async function main(report: LabReport): Promise<void> {
@@ -102,7 +141,7 @@ async function main(report: LabReport): Promise<void> {
   let vcsim: Vcsim | undefined;
   let view: VsphereView | undefined;
   try {
-    const image = await writeImage(work);
+    const image = await writeOvfImage(work);
     try {
       vcsim = await Vcsim.start(await buildVcsim(directory), work);
     } catch (error) {
@@ -113,36 +152,19 @@ async function main(report: LabReport): Promise<void> {
     view = inside;
     if (vcsim !== undefined) await inside.login();
     const before = new Set(vcsim === undefined ? [] : await inside.everything());
-    const run = async (method: string, name: string, body: () => Promise<unknown>): Promise<void> => {
-      if (vcsim === undefined) report.skip(method, name);
-      else await report.case(method, name, body);
-    };
+    const methods = values.methods?.split(',');
+    const runner = new CaseRunner(report, { isThere: vcsim !== undefined, cloud: inside, before, methods });
     const vcenter = vcenterOf(known);
     const { library, list } = await suites(vcenter, image, work);
-    for (const { name, checks } of list) {
-      for (const check of checks)
-        await run(methodOf(check.name), `${name}: ${check.name}`, () => check.run());
-      await run('any', `${name}: nothing is left, by the simulator's own API and files`, () =>
-        nothingSince(inside, before),
-      );
-    }
+    await runner.suites(list);
     await library.cpi.dispose();
-    for (const { method, name, body } of vsphereCases({ vcenter, image, view: inside })) {
-      await run(method, name, async () => {
-        await body();
-        await nothingSince(inside, before);
-      });
-    }
+    const lab = { vcenter, image, view: inside };
+    await runner.clean(vsphereCases(lab));
+    if (vcsim !== undefined && (!values.contract || values.deploy)) await deploys(runner, lab, work, before);
     if (values.contract) return;
-    for (const { method, name, body } of faultCases({
-      vcenter,
-      image,
-      view: inside,
-      before,
-      tls: { key: known.key, cert: known.ca },
-    })) {
-      await run(method, name, body);
-    }
+    const tls = { key: known.key, cert: known.ca };
+    const onlyFaults = values.faults?.split(',');
+    for (const each of vsphereFaults({ ...lab, before, tls, onlyFaults })) await runner.run(each);
   } finally {
     await view?.close();
     await vcsim?.stop();

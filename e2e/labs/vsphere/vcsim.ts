@@ -5,6 +5,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { NodeCommandRunner } from '@microbosh/host';
+import { ownCertificate } from '../clouds/own-certificate.ts';
 
 const runner = new NodeCommandRunner();
 const source = join(import.meta.dirname, 'vcsim');
@@ -44,22 +45,16 @@ export class Vcsim {
   }
 
   static async start(program: string, work: string): Promise<Vcsim> {
-    const [certificate, key] = [join(work, 'vcsim.pem'), join(work, 'vcsim.key')];
-    const subject = ['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    await runner.run([
-      ...(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'] as const),
-      ...['-nodes', '-days', '2', '-keyout', key, '-out', certificate, ...subject],
-    ]);
+    const { certificatePath, keyPath, cert, key } = await ownCertificate(work);
     const password = randomBytes(12).toString('hex');
     const env = { ...process.env, VCSIM_PASSWORD: password, TMPDIR: work };
-    const child = spawn(program, [certificate, key], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(program, [certificatePath, keyPath], { env, stdio: ['pipe', 'pipe', 'inherit'] });
     const lines = createInterface({ input: child.stdout });
     const host = await new Promise<string>((resolve, reject) => {
       lines.once('line', resolve);
       child.once('exit', (status) => reject(new Error(`vcsim ended with status ${status}`)));
     });
-    const tls = { ca: await readFile(certificate, 'utf8'), key: await readFile(key, 'utf8') };
-    return new Vcsim(host, password, tls, child);
+    return new Vcsim(host, password, { ca: cert, key }, child);
   }
 
   /** The simulator ends with its standard input, and removes its files. */
