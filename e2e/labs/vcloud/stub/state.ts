@@ -264,12 +264,12 @@ export class VcloudState {
     throw new Refusal(404, 'NOT_FOUND', 'There is no such transfer.');
   }
 
-  received(owner: Template | Media, file: TransferFile, content: Buffer): void {
-    if (file.size >= 0 && content.length !== file.size) {
-      throw new Refusal(400, 'BAD_REQUEST', `${content.length} bytes came for a file of ${file.size}.`);
+  received(owner: Template | Media, file: TransferFile, content: Buffer, sizeBytes: number): void {
+    if (file.size >= 0 && sizeBytes !== file.size) {
+      throw new Refusal(400, 'BAD_REQUEST', `${sizeBytes} bytes came for a file of ${file.size}.`);
     }
-    file.received = content.length;
-    file.size = content.length;
+    file.received = sizeBytes;
+    file.size = sizeBytes;
     if (owner.kind === 'media') {
       owner.content = content;
       owner.tasks.filter(({ waits }) => waits).forEach((task) => this.finish(task));

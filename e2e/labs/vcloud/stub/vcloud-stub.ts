@@ -16,6 +16,8 @@ interface Exchange {
   /** Parts of the path that the route leaves open. */
   readonly ids: readonly string[];
   readonly body: Buffer;
+  /** Of the whole body, also of what was not kept. */
+  readonly sizeBytes: number;
   /** The request's document; refused before when there is none. */
   readonly xml: () => XmlNode;
   readonly version: number;
@@ -37,6 +39,8 @@ interface Route {
 }
 
 const id = '([0-9a-f-]{36})';
+/** Of a body; descriptors and settings are smaller. */
+const keptBytes = 16 << 20;
 
 function route(
   method: string,
@@ -100,13 +104,22 @@ export class VcloudStub {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  addCatalog(name: string): Catalog {
+    return this.state.add<Catalog>({ kind: 'catalog', id: randomUUID(), name, tasks: [], items: [] });
+  }
+
   endSessions(): void {
     this.#tokens.clear();
   }
 
   async #handle(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
-    for await (const chunk of incoming as AsyncIterable<Buffer>) chunks.push(chunk);
+    let sizeBytes = 0;
+    for await (const chunk of incoming as AsyncIterable<Buffer>) {
+      sizeBytes += chunk.length;
+      // Of disks only the size is of interest.
+      if (sizeBytes <= keptBytes) chunks.push(chunk);
+    }
     const body = Buffer.concat(chunks);
     const { method = 'GET', url = '/' } = incoming;
     const path = decodeURIComponent(new URL(url, this.origin).pathname);
@@ -114,7 +127,7 @@ export class VcloudStub {
     const documents = new Documents(this.state, this.origin, Number(version ?? 0));
     let reply: Reply;
     try {
-      reply = this.#answer(incoming, method, path, body, version, documents);
+      reply = this.#answer(incoming, method, path, { body, sizeBytes }, version, documents);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       reply = { status: error.status, text: documents.refusal(error), type: 'vcloud.error' };
@@ -132,10 +145,11 @@ export class VcloudStub {
     incoming: IncomingMessage,
     method: string,
     path: string,
-    body: Buffer,
+    { body, sizeBytes }: { readonly body: Buffer; readonly sizeBytes: number },
     version: string | undefined,
     documents: Documents,
   ): Reply {
+    if (path === '/discard') return { status: 200 };
     if (path === '/api/versions')
       return {
         status: 200,
@@ -166,6 +180,7 @@ export class VcloudStub {
         documents,
         ids: match.slice(1),
         body,
+        sizeBytes,
         xml: document,
         version: Number(version),
       });
@@ -330,9 +345,9 @@ export class VcloudStub {
         document('vcloud.vAppTemplate', documents.template(state.of('vAppTemplate', first))),
       ),
       route('DELETE', '/api/vAppTemplate/vappTemplate-ID', stored('vAppTemplate')),
-      route('PUT', '/transfer/ID/[\\w.]+', ({ ids: [first = ''], body }) => {
+      route('PUT', '/transfer/ID/[\\w.]+', ({ ids: [first = ''], body, sizeBytes }) => {
         const { owner, file } = state.fileOf(first);
-        state.received(owner, file, body);
+        state.received(owner, file, body, sizeBytes);
         return { status: 200 };
       }),
 
