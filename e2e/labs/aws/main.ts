@@ -6,7 +6,7 @@
  *
  * moto comes from PyPI into a virtual environment (kept in /var/tmp/microbosh-labs, or LAB_DIR). Where that is not possible
  * the cases are named and counted as skipped. --contract leaves deploys and the matrix of faults out, --deploy adds the
- * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, packaging/releases/microbosh-registry/build).
+ * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, then the two builds in packaging/releases).
  * --methods takes only some rows of the table, --faults only faults whose name is given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -23,7 +23,7 @@ import { FaultProxy } from '../fault-proxy/fault-proxy.ts';
 import { LabReport } from '../../support/lab-report.ts';
 import { deployCases } from '../clouds/deploys.ts';
 import type { MicroManifest } from '../clouds/deploys.ts';
-import { CaseRunner } from '../clouds/lab-cases.ts';
+import { CaseRunner, stemcellFormats } from '../clouds/lab-cases.ts';
 import type { Suite } from '../clouds/lab-cases.ts';
 import { AwsView } from './aws-view.ts';
 import type { AwsPlace } from './aws-view.ts';
@@ -178,6 +178,7 @@ async function deploys(
       if (!isJsonObject(data)) throw new Error(`${cid} has no user data`);
       return data;
     },
+    releaseProperties: { aws },
     ...{ stemcellFormat: 'aws-raw', stemcellProperties: { name: 'lab', version: '1', disk: 1024 } },
     vmProperties: { ...vmProperties(place), security_groups: [securityGroup] },
     ...{ networkProperties: network, micro: microManifests(aws, network, subnet) },
@@ -210,6 +211,7 @@ async function main(report: LabReport): Promise<void> {
     const runner = new CaseRunner(report, { isThere: moto !== undefined, cloud: view, before, methods });
     await runner.suites(await suites(endpoint, place, image.path, work));
     const lab = { endpoint, place, image, view };
+    await runner.run(stemcellFormats('aws', awsUnderTest(endpoint)));
     await runner.clean(awsCases(lab));
     if (moto !== undefined && (!values.contract || values.deploy)) await deploys(runner, lab, work, before);
     if (values.contract) return;

@@ -33,6 +33,8 @@ export interface DeployLab {
   readonly settingsOf: SettingsOf;
   /** `cloud_provider.properties`. */
   readonly properties: JsonObject;
+  /** The same for the job of the CPI release. */
+  readonly releaseProperties: JsonObject;
   /** A stemcell's `image` for this cloud. */
   readonly imagePath: string;
   readonly stemcellFormat: string;
@@ -58,11 +60,13 @@ export async function deployCases(
   lab: DeployLab,
 ): Promise<{ cases: readonly LabCase[]; end: () => Promise<void> }> {
   const { work, plugin, cloud, before, subnet } = lab;
-  for (const needed of ['dist/stemcells/local-host-rootfs.tgz', 'dist/releases/microbosh-registry.tgz']) {
-    if (existsSync(join(root, needed))) continue;
-    throw new Error(
-      `${needed} is not there: run npm run bundle, and packaging/releases/microbosh-registry/build`,
-    );
+  for (const needed of [
+    'stemcells/local-host-rootfs',
+    'releases/microbosh-registry',
+    'releases/microbosh-cpi',
+  ]) {
+    if (existsSync(join(root, 'dist', `${needed}.tgz`))) continue;
+    throw new Error(`dist/${needed}.tgz is not there: run npm run bundle, and packaging/releases/*/build`);
   }
   const guests = new LocalGuests(work, lab.settingsOf);
   const baked = join(work, 'baked');
@@ -170,6 +174,24 @@ export async function deployCases(
       },
     },
   ];
+  const released: LabCase = {
+    method: 'release',
+    name: `create-env with the job microbosh_${plugin}_cpi of the CPI release, and delete-env`,
+    body: async () => {
+      const folder = join(work, 'released');
+      await mkdir(folder);
+      const path = join(folder, 'manifest.yml');
+      const text = await readFile(manifest, 'utf8');
+      await writeFile(path, withReleasedCpi(lab, text), { mode: 0o600 });
+      const options = { manifest: path, inputs: { varsStore: creds }, dependencies };
+      try {
+        strictEqual(await createEnv(options), 'deployed');
+      } finally {
+        await deleteEnv(options);
+      }
+      await nothingLeft();
+    },
+  };
   const micro = lab.micro.map(({ name, text }, index): LabCase => {
     const ip = `${subnet}.${20 + index}`;
     return {
@@ -195,7 +217,25 @@ export async function deployCases(
       },
     };
   });
-  return { cases: [...steps, ...micro], end: () => guests.end() };
+  return { cases: [...steps, released, ...micro], end: () => guests.end() };
+}
+
+/** The CPI as a release's executable in place of the one inside the deployer. */
+function withReleasedCpi({ plugin, properties, releaseProperties, subnet }: DeployLab, text: string): string {
+  const changes = [
+    [
+      'releases:\n',
+      `releases:\n- {name: microbosh-cpi, url: "file://${root}/dist/releases/microbosh-cpi.tgz"}\n`,
+    ],
+    [`  plugin: ${plugin}\n`, `  template: {name: microbosh_${plugin}_cpi, release: microbosh-cpi}\n`],
+    // The bus is the deployer's, which tells the job.
+    [`  mbus: https://mbus:lab-secret@${subnet}.10:6868\n`, ''],
+    [`  properties: ${JSON.stringify(properties)}\n`, `  properties: ${JSON.stringify(releaseProperties)}\n`],
+  ] as const;
+  return changes.reduce((before, [from, to]) => {
+    ok(before.includes(from), `the manifest has no ${from}`);
+    return before.replace(from, to);
+  }, text);
 }
 
 /** As `build-stemcell` packs one, for the cloud, with the spec of the release that the guests have baked in. */

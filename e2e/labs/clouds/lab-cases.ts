@@ -1,4 +1,6 @@
-import type { ConformanceCheck } from '@microbosh/cpi';
+import type { ConformanceCheck, Cpi } from '@microbosh/cpi';
+import { flavourOf } from '@microbosh/stemcell-builder';
+import type { Iaas } from '@microbosh/stemcell-builder';
 import { methodOf } from '../../support/lab-report.ts';
 import type { LabReport } from '../../support/lab-report.ts';
 
@@ -12,6 +14,21 @@ export interface Suite {
   /** `library`, `executable`. */
   readonly name: string;
   readonly checks: readonly ConformanceCheck[];
+}
+
+/** What `build-stemcell` makes for a cloud is what its CPI takes. */
+export function stemcellFormats(iaas: Iaas, cpi: Cpi): LabCase {
+  return {
+    method: 'info',
+    name: `the formats of build-stemcell --iaas ${iaas} are among those of the CPI`,
+    body: async () => {
+      const context = { directorUuid: 'lab', requestId: 'cpi-1', stemcellApiVersion: 3 };
+      const { stemcell_formats: taken } = await cpi.info(context);
+      const made = flavourOf(iaas).stemcellFormats;
+      const strange = made.filter((format) => !taken.includes(format));
+      if (made.length === 0 || strange.length > 0) throw new Error(`not taken: ${strange.join(', ')}`);
+    },
+  };
 }
 
 /** What a cloud has, by its own API, as texts. */

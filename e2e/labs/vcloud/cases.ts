@@ -367,6 +367,16 @@ export function vcloudCases(lab: VcloudLab): readonly LabCase[] {
         }),
     },
     {
+      method: 'has_vm',
+      name: 'a cid that is no URN names nothing, and reaches no other path',
+      body: () =>
+        withCpi({}, async ({ cpi, client }) => {
+          for (const cid of ['vm-1', 'urn:vcloud:vm:1/../../session', 'urn:vcloud:vm:?x', '../org'])
+            strictEqual(await cpi.hasVm(context(), cid), false);
+          deepStrictEqual(client.calls, []);
+        }),
+    },
+    {
       method: 'delete_vm',
       name: 'a VM that is not there is said to be absent',
       body: () =>

@@ -60,6 +60,7 @@ export function vcloudFaults(
       return { cpi, close: () => cpi.dispose() };
     },
     ...{ imagePath: image, stemcellProperties: {}, vmProperties, networks },
+    isOf: (thing, vmCid) => thing.includes(vmCid.slice(vmCid.lastIndexOf(':') + 1)),
     afterwards: () => stub.judge.check(),
   });
 }

@@ -6,7 +6,7 @@
  *   npm run lab:vcloud [-- --contract [--deploy]] [--methods create_vm,delete_vm] [--faults 503,401]
  *
  * --contract leaves deploys and the matrix of faults out, --deploy adds the deploys again; they need root, dist/stemcells and
- * dist/releases (npm run bundle, packaging/releases/microbosh-registry/build). --methods takes only some rows of the table,
+ * dist/releases (npm run bundle, then the two builds in packaging/releases). --methods takes only some rows of the table,
  * --faults only some faults.
  */
 import { rejects } from 'node:assert/strict';
@@ -22,7 +22,7 @@ import { LabReport } from '../../support/lab-report.ts';
 import { deployCases } from '../clouds/deploys.ts';
 import type { MicroManifest } from '../clouds/deploys.ts';
 import { contentOfIso } from '../clouds/iso-content.ts';
-import { CaseRunner } from '../clouds/lab-cases.ts';
+import { CaseRunner, stemcellFormats } from '../clouds/lab-cases.ts';
 import { writeOvfImage } from '../clouds/ovf-image.ts';
 import { ownCertificate } from '../clouds/own-certificate.ts';
 import { networks, vcloudCases, vmProperties } from './cases.ts';
@@ -94,6 +94,7 @@ async function deploys(
       const vm = stub.state.of('vm', cid.split(':').at(-1) ?? '');
       return contentOfIso(vm.media?.content ?? Buffer.alloc(0));
     },
+    releaseProperties: { vcd },
     ...{ stemcellFormat: 'vcloud-ovf', stemcellProperties: {}, vmProperties },
     ...{ networkProperties: { name: 'lab-net' }, subnet: '10.246.95', micro: microManifests(vcd) },
   });
@@ -135,6 +136,7 @@ async function main(report: LabReport): Promise<void> {
       { name: 'library', checks: contractChecks(library.cpi, input) },
       { name: 'executable', checks: [...process, ...contractChecks(cpi, input)] },
     ]);
+    await runner.run(stemcellFormats('vcloud', library.cpi));
     await library.cpi.dispose();
     await runner.run({
       ...{ method: 'any', name: 'the judge refuses a document with its elements in another order' },

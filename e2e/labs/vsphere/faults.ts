@@ -51,6 +51,7 @@ export function vsphereFaults(
   const options = lab.vcenter['connection_options'] as JsonObject;
   return faultMatrix({
     ...{ cloud: view, before, tls, faults, onlyFaults, vmProperties, networks },
+    silent: ['set_disk_metadata'],
     ...{
       origin: `https://${typeof host === 'string' ? host : ''}`,
       imagePath: image,

@@ -6,7 +6,7 @@
  *
  * The simulator is built with Go through its module proxy (kept in /var/tmp/microbosh-labs, or LAB_DIR). Where that is not
  * possible the cases are named and counted as skipped. --contract leaves deploys and the matrix of faults out, --deploy adds the
- * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, packaging/releases/microbosh-registry/build).
+ * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, then the two builds in packaging/releases).
  * --methods takes only some rows of the table, --faults only faults whose name is given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -22,7 +22,7 @@ import { LabReport } from '../../support/lab-report.ts';
 import { deployCases } from '../clouds/deploys.ts';
 import type { MicroManifest } from '../clouds/deploys.ts';
 import { contentOfIso } from '../clouds/iso-content.ts';
-import { CaseRunner } from '../clouds/lab-cases.ts';
+import { CaseRunner, stemcellFormats } from '../clouds/lab-cases.ts';
 import { writeOvfImage } from '../clouds/ovf-image.ts';
 import { networks, vmProperties, vsphereCases } from './cases.ts';
 import type { VsphereLab } from './cases.ts';
@@ -122,9 +122,11 @@ async function deploys(
   work: string,
   before: ReadonlySet<string>,
 ): Promise<void> {
+  const { host: address = '', ...others } = vcenter;
   const prepared = await deployCases({
     ...{ plugin: 'vsphere', work, cloud: view, before, imagePath: image },
     properties: { vcenters: [vcenter] },
+    releaseProperties: { vcenter: { ...others, address } },
     settingsOf: async (cid) => contentOfIso(await view.download((await view.vm(cid)).isoPath)),
     ...{ stemcellFormat: 'vsphere-ovf', stemcellProperties: {}, vmProperties },
     ...{ networkProperties: { name: 'VM Network' }, subnet: '10.246.94', micro: microManifests(vcenter) },
@@ -157,6 +159,7 @@ async function main(report: LabReport): Promise<void> {
     const vcenter = vcenterOf(known);
     const { library, list } = await suites(vcenter, image, work);
     await runner.suites(list);
+    await runner.run(stemcellFormats('vsphere', library.cpi));
     await library.cpi.dispose();
     const lab = { vcenter, image, view: inside };
     await runner.clean(vsphereCases(lab));

@@ -8,6 +8,7 @@ import {
   DeleteSnapshotCommand,
   DeregisterImageCommand,
   DescribeImagesCommand,
+  DescribeSnapshotsCommand,
   RegisterImageCommand,
 } from '@aws-sdk/client-ec2';
 import type { ArchitectureValues, BootModeValues, Image } from '@aws-sdk/client-ec2';
@@ -18,7 +19,7 @@ import type { Json, JsonObject } from '@microbosh/errors';
 import { isNotFound, waitFor } from './cloud.ts';
 import type { AwsCloud } from './cloud.ts';
 import { snapshotsOfToken, waitForSnapshot } from './disks.ts';
-import { tagsOf, tokenTags } from './tags.ts';
+import { imageTag, tagsOf, tokenTags } from './tags.ts';
 
 type Signal = AbortSignal | undefined;
 
@@ -287,22 +288,8 @@ export async function deleteStemcell(
 ): Promise<void> {
   if (stemcellCid.endsWith(lightSuffix)) return;
   const image = await describeImage(cloud, stemcellCid, context.signal);
-  if (image === undefined) return;
-  const snapshots = (image.BlockDeviceMappings ?? [])
-    .map(({ Ebs }) => Ebs?.SnapshotId ?? '')
-    .filter((id) => id !== '');
-  try {
-    await cloud.clients.ec2.send(new DeregisterImageCommand({ ImageId: stemcellCid }));
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-  }
-  await waitFor(cloud, {
-    id: stemcellCid,
-    target: 'deregistered',
-    state: async () => (await describeImage(cloud, stemcellCid, context.signal))?.State,
-    absenceIsSuccess: true,
-    signal: context.signal,
-  });
+  const snapshots =
+    image === undefined ? await snapshotsLeftOf(cloud, stemcellCid) : await deregister(cloud, context, image);
   for (const SnapshotId of snapshots) {
     try {
       await cloud.clients.ec2.send(new DeleteSnapshotCommand({ SnapshotId }));
@@ -310,4 +297,37 @@ export async function deleteStemcell(
       if (!isNotFound(error)) throw error;
     }
   }
+}
+
+/** Its snapshots get a tag before: an image that is gone does not tell them any more. */
+async function deregister(
+  cloud: AwsCloud,
+  { signal }: CallContext,
+  { ImageId = '', BlockDeviceMappings = [] }: Image,
+): Promise<readonly string[]> {
+  const snapshots = BlockDeviceMappings.map(({ Ebs }) => Ebs?.SnapshotId ?? '').filter((id) => id !== '');
+  try {
+    const Tags = tagsOf({ [imageTag]: ImageId });
+    if (snapshots.length > 0)
+      await cloud.clients.ec2.send(new CreateTagsCommand({ Resources: snapshots, Tags }));
+    await cloud.clients.ec2.send(new DeregisterImageCommand({ ImageId }));
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
+  await waitFor(cloud, {
+    id: ImageId,
+    target: 'deregistered',
+    state: async () => (await describeImage(cloud, ImageId, signal))?.State,
+    absenceIsSuccess: true,
+    signal,
+  });
+  return snapshots;
+}
+
+/** Those of a deletion that was cut short after it had removed the image. */
+async function snapshotsLeftOf({ clients }: AwsCloud, imageId: string): Promise<readonly string[]> {
+  const Filters = [{ Name: `tag:${imageTag}`, Values: [imageId] }];
+  const command = new DescribeSnapshotsCommand({ OwnerIds: ['self'], Filters });
+  const { Snapshots = [] } = await clients.ec2.send(command);
+  return Snapshots.flatMap(({ SnapshotId }) => SnapshotId ?? []);
 }

@@ -11,6 +11,9 @@ export const vmTag = 'microbosh-vm';
 /** Of an instance: its create_vm came to its end. */
 export const completeTag = 'microbosh-complete';
 
+/** Of a snapshot: the image that is being deleted, to which it belongs. */
+export const imageTag = 'microbosh-image';
+
 /** Tags of EC2: keys of 127 characters, values of 255; nulls are dropped. */
 export function tagsOf(...layers: readonly (Json | undefined)[]): Tag[] {
   const merged = new Map<string, string>();

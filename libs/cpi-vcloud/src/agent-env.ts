@@ -23,11 +23,11 @@ export function metadataOf(node: XmlNode): string {
 /** Names of the VM's media begin with this; those of the original are named like the VM. */
 const mediaPrefix = (vm: VmDocument): string => `env-${vm.cid.slice(vm.cid.lastIndexOf(':') + 1)}-`;
 
+const isOurs = (vm: VmDocument, name: string): boolean =>
+  name === vm.name || name.startsWith(mediaPrefix(vm));
+
 function mediaOf(datacenter: Datacenter, vm: VmDocument): readonly Reference[] {
-  const prefix = mediaPrefix(vm);
-  return datacenter
-    .entities('vcloud.media')
-    .filter(({ name }) => name === vm.name || name.startsWith(prefix));
+  return datacenter.entities('vcloud.media').filter(({ name }) => isOurs(vm, name));
 }
 
 function mediaAction(vm: VmDocument, rel: 'media:insertMedia' | 'media:ejectMedia'): string {
@@ -72,8 +72,7 @@ async function ejected({ client }: VcloudCloud, vm: VmDocument, href: string, si
 export async function removeSettings(cloud: VcloudCloud, vm: VmDocument, signal: Signal): Promise<void> {
   const media = mediaOf(await datacenterOf(cloud, signal), vm);
   for (const { href } of media) await ejected(cloud, vm, href, signal);
-  const prefix = mediaPrefix(vm);
-  await deleteMedia(cloud, media, (name) => name === vm.name || name.startsWith(prefix), signal);
+  await deleteMedia(cloud, media, (name) => isOurs(vm, name), signal);
 }
 
 /**
@@ -90,12 +89,14 @@ export async function saveSettings(
   const text = JSON.stringify(settings);
   const datacenter = await datacenterOf(cloud, signal);
   const old = mediaOf(datacenter, vm);
-  const media = await createMedia(cloud, datacenter, vm, Buffer.from(text), signal);
+  const { media, stale } = await createMedia(cloud, datacenter, vm, Buffer.from(text), signal);
   for (const { href } of old) await ejected(cloud, vm, href, signal);
   const url = mediaAction(vm, 'media:insertMedia');
   await client.settle(await client.post(url, parametersType, insertOrEject(media.href), signal), signal);
-  const names = new Set(old.map(({ name }) => name));
-  if (old.length > 0) await deleteMedia(cloud, old, (name) => names.has(name), signal);
+  if (old.length > 0 || stale) {
+    const isOld = (name: string) => name !== media.name && isOurs(vm, name);
+    await deleteMedia(cloud, old, isOld, signal);
+  }
   const key = `${metadataOf(vm.node)}/${encodeURIComponent(config.metadataKey)}`;
   await client.settle(await client.put(key, 'vcloud.metadata.value', metadataValue(text), signal), signal);
 }
@@ -106,7 +107,7 @@ async function createMedia(
   vm: VmDocument,
   content: Buffer,
   signal: Signal,
-): Promise<Reference> {
+): Promise<{ readonly media: Reference; readonly stale: boolean }> {
   const { client, config } = cloud;
   const name = `${mediaPrefix(vm)}${randomBytes(4).toString('hex')}`;
   const image = isoImage('ENV', content);
@@ -134,7 +135,9 @@ async function createMedia(
     await client.settle(await client.post(item, 'vcloud.catalogItem', mediaItem(name, href), signal), signal);
   }
   await client.settled(href, signal);
-  return { name, href };
+  // Of a call that was cut short after it had deleted their media.
+  const stale = itemsOf(catalog).some((each) => isOurs(vm, each.name));
+  return { media: { name, href }, stale };
 }
 
 /** The settings that were saved last; undefined when there are none. */

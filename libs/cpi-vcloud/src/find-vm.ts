@@ -31,6 +31,9 @@ export interface NamedVm {
   readonly vm: XmlNode | undefined;
 }
 
+/** Of vApps that hold one VM: its own name, which the VM gets when it is configured. */
+export const isOwnName = (name: string): boolean => /^vm-[0-9a-f-]{36}$/.test(name);
+
 export const vmsOf = (vApp: XmlNode): readonly XmlNode[] => vApp.at('Children')?.all('Vm') ?? [];
 
 /** A VM by the name that create_vm has given: in a vApp of that name, or among others in one that collects VMs. */
@@ -47,7 +50,7 @@ export async function findVmByName(
     if (vApp !== undefined) return { vApp, vm: vmsOf(vApp)[0] };
   }
   // Those that hold one VM are named like it.
-  for (const { href } of vApps.filter((entity) => !/^vm-[0-9a-f-]{36}$/.test(entity.name))) {
+  for (const { href } of vApps.filter((entity) => !isOwnName(entity.name))) {
     const vApp = await client.find(href, signal);
     const vm = vApp && vmsOf(vApp).find((child) => child.attribute('name') === name);
     if (vApp !== undefined && vm !== undefined) return { vApp, vm };

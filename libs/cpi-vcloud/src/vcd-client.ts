@@ -111,8 +111,10 @@ export class VcdClient {
 
   /** The object that a URN names; undefined when there is none, or one of another type. */
   async resolve(urn: string, type: string, signal: Signal): Promise<XmlNode | undefined> {
+    // Anything else would be another path.
+    if (!/^urn:vcloud:\w+:[\w-]+$/.test(urn)) return undefined;
     const { resolverUrl } = await this.#authenticated(signal);
-    const entity = await this.find(`${resolverUrl}${encodeURIComponent(urn)}`, signal);
+    const entity = await this.find(`${resolverUrl}${urn}`, signal);
     const link = entity && linksOf(entity).find((candidate) => candidate.type === mediaType(type));
     return link === undefined ? undefined : this.find(link.href, signal);
   }

@@ -10,7 +10,7 @@ import type { Datacenter } from './datacenter.ts';
 import { detachAll, sizeMiBOf } from './disks.ts';
 import { instantiateTemplate, metadata, networkConfigSection, recompose, undeploy } from './documents.ts';
 import type { BridgedNetwork } from './documents.ts';
-import { findVm, findVmByName, vmOf, vmsOf } from './find-vm.ts';
+import { findVm, findVmByName, isOwnName, vmOf, vmsOf } from './find-vm.ts';
 import { actionOf } from './links.ts';
 import { stemcellOf } from './stemcells.ts';
 import { isDuplicate, VcdError } from './vcd-error.ts';
@@ -355,7 +355,9 @@ async function destroyVm(cloud: VcloudCloud, vm: VmDocument, signal: Signal): Pr
   const { client } = cloud;
   const up = actionOf(vm.node, 'up', 'vcloud.vApp');
   const vApp = up === undefined ? undefined : await client.settled(up, signal);
-  const isAlone = vApp !== undefined && vApp.attribute('name') === vm.name && vmsOf(vApp).length === 1;
+  const name = vApp?.attribute('name') ?? '';
+  // A half has the name of its template still.
+  const isAlone = vApp !== undefined && (name === vm.name || isOwnName(name)) && vmsOf(vApp).length === 1;
   const whole = isAlone ? vApp : vm.node;
   await stop(cloud, whole, signal);
   const stopped = await client.settled(vm.href, signal);

@@ -13,7 +13,7 @@ import type {
   VApp,
   Vm,
 } from './state.ts';
-import { Refusal } from './state.ts';
+import { forbidden, Refusal } from './state.ts';
 import type { VcloudState } from './state.ts';
 import { element, leaf, mediaType, namespaces } from './xml.ts';
 import type { Attributes } from './xml.ts';
@@ -68,8 +68,13 @@ export class Documents {
     return { href: this.href(thing), type, id, name: thing.name, ...attributes };
   }
 
-  #tasks(thing: Thing): string {
+  /** Time goes on; what is deleted by then is not there. */
+  #advance(thing: Thing): void {
     for (const task of [...thing.tasks]) this.#state.look(task);
+    if (!this.#state.things.has(thing.id)) throw forbidden(thing.name);
+  }
+
+  #tasks(thing: Thing): string {
     return thing.tasks.length === 0
       ? ''
       : element('Tasks', {}, ...thing.tasks.map((task) => this.#task(task, {})));
@@ -242,6 +247,7 @@ export class Documents {
   }
 
   catalog(catalog: Catalog, root: 'Catalog' | 'AdminCatalog' = 'Catalog'): string {
+    this.#advance(catalog);
     const href = this.href(catalog);
     const items = catalog.items.map((item) =>
       element('CatalogItem', {
@@ -294,6 +300,7 @@ export class Documents {
   }
 
   template(template: Template): string {
+    this.#advance(template);
     const tasks = this.#tasks(template);
     const remove = template.tasks.length === 0 ? this.#link('remove', this.href(template)) : '';
     const vmHref = this.url(`/api/vAppTemplate/vm-${template.vmId}`);
@@ -316,6 +323,7 @@ export class Documents {
   }
 
   media(media: Media): string {
+    this.#advance(media);
     const tasks = this.#tasks(media);
     return this.#root(
       'Media',
@@ -331,6 +339,7 @@ export class Documents {
   }
 
   disk(disk: Disk): string {
+    this.#advance(disk);
     const tasks = this.#tasks(disk);
     const href = this.href(disk);
     const isFree = disk.tasks.length === 0 && this.#state.holderOf(disk) === undefined;
@@ -360,6 +369,8 @@ export class Documents {
   }
 
   vApp(vApp: VApp): string {
+    this.#advance(vApp);
+    for (const task of vApp.vms.flatMap((vm) => vm.tasks)) this.#state.look(task);
     const tasks = this.#tasks(vApp);
     const vms = vApp.vms.map((vm) => this.#vm(vm, {}));
     const href = this.href(vApp);
@@ -389,6 +400,7 @@ export class Documents {
   }
 
   vm(vm: Vm): string {
+    this.#advance(vm);
     return `<?xml version="1.0" encoding="UTF-8"?>${this.#vm(vm, namespaces)}`;
   }
 
