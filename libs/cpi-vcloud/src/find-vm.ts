@@ -6,16 +6,12 @@ import { VmDocument } from './vm-document.ts';
 
 type Signal = AbortSignal | undefined;
 
-/** The VM when nothing is at work on it any more; undefined when there is none. */
 export async function findVm(
   { client }: VcloudCloud,
   cid: string,
   signal: Signal,
 ): Promise<VmDocument | undefined> {
-  const found = await client.resolve(cid, 'vcloud.vm', signal);
-  if (found === undefined) return undefined;
-  const isBusy = (found.at('Tasks')?.all('Task') ?? []).length > 0;
-  const node = isBusy ? await client.settled(found.attribute('href') ?? '', signal) : found;
+  const node = await client.resolve(cid, 'vcloud.vm', signal);
   return node === undefined ? undefined : new VmDocument(node);
 }
 

@@ -109,14 +109,17 @@ export class VcdClient {
     }
   }
 
-  /** The object that a URN names; undefined when there is none, or one of another type. */
+  /** The object that a URN names, when nothing is at work on it; undefined when there is none, or one of another type. */
   async resolve(urn: string, type: string, signal: Signal): Promise<XmlNode | undefined> {
     // Anything else would be another path.
     if (!/^urn:vcloud:\w+:[\w-]+$/.test(urn)) return undefined;
     const { resolverUrl } = await this.#authenticated(signal);
     const entity = await this.find(`${resolverUrl}${urn}`, signal);
     const link = entity && linksOf(entity).find((candidate) => candidate.type === mediaType(type));
-    return link === undefined ? undefined : this.find(link.href, signal);
+    const object = link && (await this.find(link.href, signal));
+    // An earlier call may be at work on it still.
+    const isBusy = object?.at('Tasks') !== undefined;
+    return link !== undefined && isBusy ? this.settled(link.href, signal) : object;
   }
 
   /** Answers the document that came back: an object with its tasks, a task, or nothing. */
