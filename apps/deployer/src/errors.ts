@@ -11,6 +11,11 @@ export class StateUnreadable extends OperationalError {
   readonly code = 'E_STATE_UNREADABLE';
 }
 
+/** There is no state file, and a path that was given cannot be right. */
+export class StateAbsent extends OperationalError {
+  readonly code = 'E_STATE_ABSENT';
+}
+
 /** The state file or the journal beside it could not be written. */
 export class StateNotWritten extends OperationalError {
   readonly code = 'E_STATE_NOT_WRITTEN';

@@ -17,7 +17,7 @@ beforeEach(async () => {
 afterEach(async () => simulation.close());
 
 /** delete-env on a terminal where somebody answers. */
-async function deleteWith(answer: string): Promise<string> {
+async function deleteWith(answer: string, state?: string, manifest = 'm.yml'): Promise<string> {
   let asked = '';
   const { context } = compose(global, process, new AbortController().signal);
   await deleteEnv({
@@ -30,13 +30,36 @@ async function deleteWith(answer: string): Promise<string> {
         return answer;
       },
     },
-    paths: environmentPaths(join(simulation.directory, 'm.yml'), undefined, simulation.directory),
+    manifest: join(simulation.directory, manifest),
+    paths: environmentPaths(join(simulation.directory, manifest), state, simulation.directory),
     inputs: { var: [], varFile: [], varsFile: [], varsEnv: [], opsFile: [] },
     keepDisk: false,
     skipDrain: false,
   });
   return asked;
 }
+
+describe('delete-env without a state file', () => {
+  it.each([
+    ['elsewhere', 'typo.json', 'm.yml', 'there is one beside the manifest'],
+    ['in no folder', 'typo/state.json', 'm.yml', 'its folder does not exist'],
+    ['of no manifest', undefined, 'typo.yml', "neither is there a manifest '"],
+  ])('is an error where the path cannot be right: %s', async (_what, state, manifest, problem) => {
+    await expect(deleteWith('yes', state, manifest)).rejects.toMatchObject({
+      code: 'E_STATE_ABSENT',
+      message: expect.stringContaining(problem) as string,
+    });
+
+    expect(simulation.cloud.vms.size).toBe(1);
+  });
+
+  it('is success where it was deleted before', async () => {
+    await deleteWith('yes');
+
+    expect(await deleteWith('yes')).toBe('');
+    expect(await deleteWith('yes', 'also-deleted.json')).toBe('');
+  });
+});
 
 describe('delete-env on a terminal', () => {
   it.each(['', 'y', 'no', 'Yes please'])('deletes nothing when the answer is %j', async (answer) => {

@@ -5,6 +5,7 @@ export type { AdminCredential } from './access/admin-credentials.ts';
 export type { BoundListener, ListenerOptions, TlsMaterial } from './http/listener.ts';
 export type { InstanceAddresses, AddressCacheOptions } from './access/address-check.ts';
 export type { CertificateRule } from './access/gatekeeper.ts';
+export type { AnsweredRequest } from './http/context.ts';
 export type { HttpLimits } from './http/limits.ts';
 export * from './http/limits.ts';
 export { TrustedProxies } from './access/client-address.ts';

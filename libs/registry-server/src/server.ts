@@ -20,7 +20,7 @@ import { Keyring } from './crypto/keyring.ts';
 import type { KeyMaterial } from './crypto/keyring.ts';
 import { RegistryMisconfigured } from './errors.ts';
 import { buildApp } from './http/app.ts';
-import type { Access } from './http/context.ts';
+import type { Access, AnsweredRequest } from './http/context.ts';
 import { DEFAULT_LIMITS } from './http/limits.ts';
 import type { HttpLimits } from './http/limits.ts';
 import { Listener } from './http/listener.ts';
@@ -63,6 +63,8 @@ export interface RegistryServerOptions extends AccessOptions {
   readonly drainMs?: number;
   readonly logger?: Logger;
   readonly audit?: Logger;
+  /** Told of every request, once it is answered. */
+  readonly onAnswer?: (answer: AnsweredRequest) => void;
   readonly hasher?: PasswordHasher;
   readonly clock?: () => number;
 }
@@ -135,6 +137,7 @@ export async function createRegistryServer(options: RegistryServerOptions): Prom
         metrics,
         limits,
         audit,
+        ...(options.onAnswer && { onAnswer: options.onAnswer }),
         requireJson: options.requireJson ?? true,
         isDraining: () => draining,
       },

@@ -1,16 +1,19 @@
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer as createHttpServer } from 'node:http';
 import { request } from 'node:https';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { errorCode } from '@microbosh/errors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { environmentPaths } from '../state/environment-paths.ts';
 import { StateStore } from '../state/state-store.ts';
 import { startRegistry } from './deploy-registry.ts';
-import type { DeployRegistry } from './deploy-registry.ts';
+import type { DeployRegistry, RegistryAccess } from './deploy-registry.ts';
+import { externalWitness } from './registry-witness.ts';
 
 let folder: string;
 const cleanups: (() => unknown)[] = [];
@@ -56,6 +59,20 @@ async function ask(
     sent.once('error', (error) => resolve(errorCode(error) ?? error.message));
     sent.end(method === 'PUT' ? '{}' : undefined);
   });
+}
+
+async function mint(access: RegistryAccess): Promise<string> {
+  const { user, password, ca } = access;
+  const answer = await new Promise<string>((resolve, reject) => {
+    request(
+      `${access.endpoint}/instances/vm-1/tokens`,
+      { method: 'POST', auth: `${user}:${password}`, ca, agent: false },
+      (response) => void text(response).then(resolve, reject),
+    )
+      .once('error', reject)
+      .end('{}');
+  });
+  return (JSON.parse(answer) as { token: string }).token;
 }
 
 describe('the registry of a deploy', () => {
@@ -109,5 +126,42 @@ describe('the registry of a deploy', () => {
     expect(first.registry.movedFrom).toBeUndefined();
     expect(again.registry.movedFrom).toBe(`127.0.0.1:${first.registry.port}`);
     expect(await ask(again.registry)).toBe(200);
+  });
+
+  it('tells whether the VM was there for its settings, and when, from its own record and from outside', async () => {
+    const { registry, store } = await started('one');
+    const { access } = registry;
+    const outside = externalWitness(access, new Date(Date.now() - 1_000));
+    // It counts an answer once it is sent, which the asker may know before.
+    const both = async (own: RegExp, other: RegExp) => {
+      await expect.poll(async () => registry.witness('vm-1'), { timeout: 10_000 }).toMatch(own);
+      expect(await outside('vm-1')).toMatch(other);
+    };
+
+    expect(await registry.witness('vm-1')).toBeUndefined();
+    expect(await outside('vm-1')).toContain('has no settings of this VM');
+    await ask(registry);
+    await both(/Nobody asked the registry at 127\.0\.0\.1/, /Nobody was given the settings/);
+    await ask(registry, { user: 'vm-1', password: 'mbt_spent' }, 'GET');
+    await both(/refused 1 requests .* the last at .* UTC from 127\.0\.0\.1/, /it refused 1 requests/);
+    const token = await mint(access);
+    expect(await ask(registry, { user: 'vm-1', password: token }, 'GET')).toBe(200);
+    await both(
+      /read its settings from the registry, last at .* from 127\.0\.0\.1/,
+      /read its settings .* last at/,
+    );
+
+    const log = await readFile(store.paths.registryLog, 'utf8');
+    expect(log).toContain('"route":"/instances/:id/settings","instanceId":"vm-1","status":401');
+    for (const secret of [access.password, token]) expect(log).not.toContain(secret);
+  });
+
+  it('is not asked where it is none of ours', async () => {
+    const stranger = createHttpServer((_request, response) => response.end('{}')).listen(0, '127.0.0.1');
+    await once(stranger, 'listening');
+    cleanups.push(() => stranger.close());
+    const endpoint = `http://127.0.0.1:${(stranger.address() as AddressInfo).port}`;
+
+    expect(await externalWitness({ endpoint, user: 'a', password: 'b' }, new Date())('vm-1')).toBeUndefined();
   });
 });

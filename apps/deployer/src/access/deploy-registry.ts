@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { errorCode } from '@microbosh/errors';
+import type { AnsweredRequest } from '@microbosh/registry-server';
 import { makeCa, makeServerCertificate } from './certificates.ts';
 import type { OwnState } from '../state/environment-state.ts';
+import { boundedLog } from '../state/bounded-log.ts';
 import type { StateStore } from '../state/state-store.ts';
+import { RegistrySightings } from './registry-witness.ts';
+import type { RegistryWitness } from './registry-witness.ts';
 
 type RegistryRecord = NonNullable<OwnState['registry']>;
 
@@ -19,6 +23,8 @@ export interface DeployRegistry {
   readonly port: number;
   /** Where the VMs that are there look for it, when that is somewhere else. */
   readonly movedFrom: string | undefined;
+  /** What it saw of the VM. */
+  readonly witness: RegistryWitness;
   close(): Promise<void>;
 }
 
@@ -29,8 +35,20 @@ export interface DeployRegistry {
 export async function startRegistry(store: StateStore, address: string): Promise<DeployRegistry> {
   const { createRegistryServer } = await import('@microbosh/registry-server');
   let record = await registryRecord(store.current.own.registry, address);
+  const sightings = new RegistrySightings(address);
+  const log = boundedLog(store.paths.registryLog);
+  const onAnswer = (answer: AnsweredRequest) => {
+    const at = new Date();
+    sightings.saw(answer, at);
+    try {
+      log(JSON.stringify({ time: at.toISOString(), ...answer }));
+    } catch {
+      // History only: where there is no room for it, the state says so with its own error.
+    }
+  };
   const open = (port: number) =>
     createRegistryServer({
+      onAnswer,
       store: { sqliteFile: store.paths.registryDatabase },
       admins: [{ user: record.user, password: record.password, access: 'read-write' }],
       listeners: [
@@ -63,6 +81,7 @@ export async function startRegistry(store: StateStore, address: string): Promise
       ca: record.ca,
     },
     port: record.port,
+    witness: sightings.testify,
     movedFrom: hasMoved ? `${known.address}:${known.port}` : undefined,
     close: () => server.close(),
   };

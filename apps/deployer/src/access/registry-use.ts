@@ -1,6 +1,7 @@
 import { isJsonObject } from '@microbosh/errors';
 import type { DeploymentModel } from '@microbosh/spec';
 import { ManifestUnsupported } from '../errors.ts';
+import type { ExternalRegistry } from './registry-witness.ts';
 
 /** `--registry`, `--no-registry`, or neither. */
 export type RegistryChoice = 'wanted' | 'unwanted' | 'unsaid';
@@ -54,6 +55,23 @@ export function checkUnreachable(choice: RegistryChoice): void {
 export function namesRegistry({ properties }: Pick<DeploymentModel['cloud'], 'properties'>): boolean {
   const registry = properties['registry'];
   return isJsonObject(registry) && typeof registry['endpoint'] === 'string';
+}
+
+/** That one, when the manifest says how to ask it. */
+export function namedRegistry({
+  properties,
+}: Pick<DeploymentModel['cloud'], 'properties'>): ExternalRegistry | undefined {
+  const registry = properties['registry'];
+  if (!isJsonObject(registry)) return undefined;
+  const { endpoint, user, password, ca } = registry;
+  if (typeof endpoint !== 'string' || !URL.canParse(endpoint)) return undefined;
+  const url = new URL(endpoint);
+  return {
+    endpoint: url.origin,
+    user: typeof user === 'string' ? user : decodeURIComponent(url.username),
+    password: typeof password === 'string' ? password : decodeURIComponent(url.password),
+    ...(typeof ca === 'string' ? { ca } : {}),
+  };
 }
 
 /** The cloud as a CPI without a registry is to see it. */

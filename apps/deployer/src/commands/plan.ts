@@ -3,6 +3,7 @@ import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
 import type { Step } from '../engine/plan.ts';
+import type { PropertyChange } from '../inputs/manifest-properties.ts';
 import { pathsOf } from '../environment.ts';
 import { evaluateInputs, readInputFlags } from '../inputs/manifest-inputs.ts';
 import { isUnchanged, withRememberedStemcell } from '../inputs/unchanged.ts';
@@ -48,14 +49,22 @@ export async function run(
     await writeFileDurably(resolve(context.cwd, out), JSON.stringify(document, null, 2));
   }
   if (context.global.json) context.console.json({ type: 'plan', ...plainJson(plan) });
-  else context.console.block(describePlan(plan.steps));
+  else context.console.block(describePlan(plan.steps, plan.changes));
   const pending = plan.steps.length > 0 && flagOption(options, 'detailedExitcode');
   return pending ? exitCodes.changesPending : exitCodes.done;
 }
 
-function describePlan(steps: readonly Step[]): string {
+function describePlan(steps: readonly Step[], changes: readonly PropertyChange[] = []): string {
   if (steps.length === 0) return '\nNothing to do.\n';
-  return `\nSteps of the next deploy:\n${steps.map((step, index) => `${String(index + 1).padStart(3)}. ${describeStep(step)}\n`).join('')}`;
+  const lines = steps.map((step, index) => `${String(index + 1).padStart(3)}. ${describeStep(step)}\n`);
+  return `\nSteps of the next deploy:\n${lines.join('')}${describeChanges(changes)}`;
+}
+
+/** Paths only: the values may be secret. */
+function describeChanges(changes: readonly PropertyChange[]): string {
+  if (changes.length === 0) return '';
+  const lines = changes.map(({ path, change }) => `${change.padStart(9)}  ${path}\n`);
+  return `\nIn the manifest since the last deploy:\n${lines.join('')}`;
 }
 
 function describeStep(step: Step): string {

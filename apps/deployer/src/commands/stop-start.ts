@@ -6,6 +6,7 @@ import { composeDeployer } from '../compose-deployer.ts';
 import { startEnv, stopEnv } from '../engine/stop-start.ts';
 import type { StopStartRequest } from '../engine/stop-start.ts';
 import { pathsOf } from '../environment.ts';
+import { refuseWrongPaths } from '../inputs/refuse-wrong-paths.ts';
 
 export const stop = commandFor(stopEnv);
 export const start = commandFor(startEnv);
@@ -15,6 +16,7 @@ function commandFor(change: (request: StopStartRequest) => Promise<void>): Comma
     run: async (context: CommandContext, args, options) => {
       const paths = pathsOf(args[0] ?? '', textOption(options, 'state'), context);
       if (!existsSync(paths.state)) {
+        refuseWrongPaths(args[0] ?? '', paths, context.cwd);
         context.events.message('No deployment state file found.');
         return exitCodes.done;
       }

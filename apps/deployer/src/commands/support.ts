@@ -67,6 +67,7 @@ export async function run(
       await attempt('journal.jsonl', async () => redactLines(await readFile(paths.journal, 'utf8')));
       await attempt('events.jsonl', async () => readFile(paths.events, 'utf8'));
       await attempt('cpi.log', async () => readFile(paths.cpiLog, 'utf8'));
+      await attempt('registry.log', async () => readFile(paths.registryLog, 'utf8'));
     });
     const vmCid = store.current.current_vm_cid;
     if (vmCid !== '') {

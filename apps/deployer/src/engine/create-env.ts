@@ -49,7 +49,14 @@ export async function createEnv(request: CreateEnvRequest): Promise<'deployed' |
       await environment.store.update({});
     }
     dependencies.warmUp(model.cloud);
-    const deployment = await validateDeployment(model, environment, dependencies, flags, context);
+    const deployment = await validateDeployment(
+      model,
+      request.evaluated,
+      environment,
+      dependencies,
+      flags,
+      context,
+    );
     try {
       if (
         isDeployed(deployment, environment, flags) &&

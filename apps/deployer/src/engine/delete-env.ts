@@ -9,6 +9,7 @@ import { Environment } from '../environment.ts';
 import { NotConfirmed, StateUnreadable } from '../errors.ts';
 import { evaluateInputs, hasInputFlags } from '../inputs/manifest-inputs.ts';
 import { loadModel } from '../inputs/load-model.ts';
+import { refuseWrongPaths } from '../inputs/refuse-wrong-paths.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import { currentDisk, currentStemcell } from '../state/environment-state.ts';
@@ -38,6 +39,7 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
   const { context, paths, dependencies } = request;
   const takeOver = existsSync(paths.state) ? undefined : await recordedByMicro(request);
   if (takeOver === undefined && !existsSync(paths.state)) {
+    refuseWrongPaths(request.manifest, paths, context.cwd);
     context.events.message('No deployment state file found.');
     return;
   }
@@ -56,7 +58,8 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
     if (!environment.store.existed) await environment.store.update({});
     const session = await Session.open({
       cloud: known.cloud,
-      delivery: undefined,
+      // An agent may look for its settings again before it tells which disks it has.
+      delivery: throughTunnel(known.cloud, current),
       group: current.own.group ?? 'unknown',
       settings: settingsOf(known.cloud, current.own.endpoint?.mbus ?? ''),
       inputs: undefined,
@@ -84,6 +87,12 @@ export async function deleteEnv(request: DeleteEnvRequest): Promise<void> {
   } finally {
     await environment.close();
   }
+}
+
+/** Where agents reach the registry through a tunnel, there is nobody but us to open it. */
+function throughTunnel(cloud: KnownCloud['cloud'], { own }: EnvironmentState) {
+  if (cloud.sshTunnel === undefined || own.registry === undefined || own.vm === undefined) return undefined;
+  return { networks: own.vm.networks as unknown as DeploymentModel['networks'], registry: 'unsaid' as const };
 }
 
 /** The row of the micro plug-in's own file beside the manifest, when it records something that may still be there. */

@@ -8,7 +8,9 @@ import type {
   TimeLimits,
 } from '@microbosh/spec';
 import type { EventBus } from '../events/event-bus.ts';
+import type { ManifestProperties } from '../inputs/manifest-properties.ts';
 import { limitedAgent } from '../access/limited-agent.ts';
+import type { RegistryWitness } from '../access/registry-witness.ts';
 import { SshTunnel } from '../access/ssh-tunnel.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
 import type { CompiledPackages, InstanceContent, OpenedStemcell } from '../ports/instance-content.ts';
@@ -65,6 +67,8 @@ export interface DeployInputs {
   /** As found inside the tarballs. */
   readonly releases: readonly { readonly name: string; readonly version: string }[];
   readonly vmFingerprint: string;
+  /** What the manifest sets. */
+  readonly properties: ManifestProperties;
   /** See `DesiredEnvironment.applied`. */
   readonly applied: string;
   /** `env` of create_vm, complete. */
@@ -83,6 +87,7 @@ export interface DeployRunOptions {
   readonly limits: Limits;
   readonly group: string;
   readonly skipDrain: boolean;
+  readonly registryWitness?: RegistryWitness;
   /** The way from the VM to the registry of this process. */
   readonly tunnel?: SshTunnelModel & { readonly registryPort: number };
 }
@@ -95,6 +100,8 @@ export class DeployRun {
   readonly compiledPackages: CompiledPackages;
   readonly group: string;
   readonly skipDrain: boolean;
+  /** What the registry saw of the VM; absent: there is none, or it cannot be asked. */
+  readonly registryWitness: RegistryWitness | undefined;
   /** For what is brought to its end once it began. */
   readonly uninterrupted = new AbortController().signal;
   readonly #inputs: DeployInputs | undefined;
@@ -119,6 +126,7 @@ export class DeployRun {
     this.skipDrain = options.skipDrain;
     this.#connectAgent = options.connectAgent;
     this.#tunnelTo = options.tunnel;
+    this.registryWitness = options.registryWitness;
   }
 
   get inputs(): DeployInputs {

@@ -1,16 +1,25 @@
 import { errorCode, isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import { buildVmEnv } from '@microbosh/spec';
-import type { DeploymentModel, TimeLimits } from '@microbosh/spec';
+import { buildVmEnv, toJson } from '@microbosh/spec';
+import type { DeploymentModel, EvaluatedManifest, TimeLimits } from '@microbosh/spec';
 import { agentAccess, instanceAddress, isUnknownAddress } from '../access/agent-access.ts';
 import type { AgentAccess } from '../access/agent-access.ts';
 import { startRegistry } from '../access/deploy-registry.ts';
 import type { DeployRegistry } from '../access/deploy-registry.ts';
-import { checkUnreachable, namesRegistry, usesRegistry, withoutRegistry } from '../access/registry-use.ts';
+import {
+  checkUnreachable,
+  namedRegistry,
+  namesRegistry,
+  usesRegistry,
+  withoutRegistry,
+} from '../access/registry-use.ts';
 import type { RegistryChoice } from '../access/registry-use.ts';
+import { externalWitness } from '../access/registry-witness.ts';
+import type { RegistryWitness } from '../access/registry-witness.ts';
 import type { CommandContext } from '../cli/context.ts';
 import type { Environment } from '../environment.ts';
 import { PersistentDiskLost, PlanOutdated } from '../errors.ts';
+import { manifestProperties } from '../inputs/manifest-properties.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { AgentEndpoint, RememberedInputs } from '../state/environment-state.ts';
 import { canonicalJson, digestOf, plainJson } from '../state/state-document.ts';
@@ -53,6 +62,7 @@ export type EngineContext = Pick<CommandContext, 'events' | 'signal' | 'secrets'
 /** Stage `validating`: everything that can fail before something is touched. */
 export async function validateDeployment(
   model: DeploymentModel,
+  evaluated: Pick<EvaluatedManifest, 'root'>,
   environment: Environment,
   dependencies: DeployerDependencies,
   flags: DeployFlags,
@@ -91,6 +101,7 @@ export async function validateDeployment(
         content: artifacts.content,
         releases: artifacts.releases.map(({ name, version }) => ({ name, version })),
         vmFingerprint: vmFingerprint(model, artifacts.stemcell.digest),
+        properties: manifestProperties(toJson(evaluated.root), own.instance_id),
         applied,
         env: access.env,
         address: address ?? (isUnknownAddress(access.endpoint) ? '' : new URL(access.endpoint.mbus).hostname),
@@ -230,6 +241,7 @@ export class Session {
         stemcellApiVersion: options.stemcellApiVersion,
       });
     let registry: DeployRegistry | undefined;
+    let witness: RegistryWitness | undefined;
     const { delivery } = options;
     if (delivery !== undefined) {
       try {
@@ -242,6 +254,8 @@ export class Session {
           cpiApiVersion,
         });
         const named = namesRegistry(options.cloud);
+        const external = uses ? namedRegistry(options.cloud) : undefined;
+        if (external !== undefined) witness = externalWitness(external, dependencies.now());
         if (!uses && named) cloud = await open(undefined, withoutRegistry(options.cloud));
         const reachable =
           uses && !named ? await first.hostAddress?.(callContext, delivery.networks) : undefined;
@@ -252,6 +266,7 @@ export class Session {
           registry = await context.events.step('Starting registry', () =>
             startRegistry(environment.store, address),
           );
+          witness = registry.witness;
           cloud = await open(registry);
           if (registry.movedFrom !== undefined && vmCid !== '') {
             context.events.message(
@@ -281,6 +296,7 @@ export class Session {
       },
       group: options.group,
       skipDrain: options.skipDrain,
+      ...(witness === undefined ? {} : { registryWitness: witness }),
       ...(registry === undefined || options.cloud.sshTunnel === undefined
         ? {}
         : { tunnel: { ...options.cloud.sshTunnel, registryPort: registry.port } }),

@@ -29,6 +29,7 @@ const schema = Type.Object({
     disks: Type.Record(Type.String(), Type.String()),
   }),
   steps: Type.Array(Type.Object({ kind: Type.String() })),
+  changes: Type.Optional(Type.Array(Type.Object({ path: Type.String(), change: Type.String() }))),
 });
 
 /** Observation and steps are only ever compared with new ones, never executed as they stand in the file. */

@@ -4,6 +4,8 @@ import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
 import { loadModel } from '../inputs/load-model.ts';
 import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
+import { changedProperties } from '../inputs/manifest-properties.ts';
+import type { PropertyChange } from '../inputs/manifest-properties.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
@@ -29,6 +31,8 @@ export interface DeployPlan {
   readonly serial: number;
   readonly observed: Observation;
   readonly steps: readonly Step[];
+  /** In the manifest since the last deploy that went through; absent: what that one set is not on record. */
+  readonly changes?: readonly PropertyChange[];
 }
 
 /** What a deploy would do now. The cloud is asked, nothing is changed in it. */
@@ -41,7 +45,14 @@ export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
     name: model.name,
   });
   try {
-    const deployment = await validateDeployment(model, environment, dependencies, flags, context);
+    const deployment = await validateDeployment(
+      model,
+      request.evaluated,
+      environment,
+      dependencies,
+      flags,
+      context,
+    );
     try {
       const session = await Session.open({
         cloud: model.cloud,
@@ -58,6 +69,7 @@ export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
         context,
       });
       try {
+        const { properties: known } = environment.store.current.own;
         const { observed, steps } = await planRun(session.run, deployment.desired);
         return {
           manifestSha: model.manifestSha,
@@ -65,6 +77,7 @@ export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
           serial: environment.store.current.own.serial,
           observed,
           steps,
+          ...(known === undefined ? {} : { changes: changedProperties(known, deployment.inputs.properties) }),
         };
       } finally {
         await session.close();

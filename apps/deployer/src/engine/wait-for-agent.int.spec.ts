@@ -32,6 +32,7 @@ async function wait(options: {
   readonly console?: () => Promise<string>;
   readonly limitMs?: number;
   readonly tunnelTrouble?: string;
+  readonly witness?: string;
 }) {
   let pings = 0;
   const said: string[] = [];
@@ -52,6 +53,7 @@ async function wait(options: {
     state: { current_vm_cid: 'vm-1' },
     limits: { pollMs: 50 },
     tunnelTrouble: options.tunnelTrouble,
+    ...(options.witness === undefined ? {} : { registryWitness: async () => options.witness }),
     cloud: options.console === undefined ? {} : { consoleLog: options.console },
     pause: (ms: number) => new Promise((resolve) => setTimeout(resolve, ms)),
   } as unknown as DeployRun;
@@ -119,6 +121,20 @@ describe('waiting for the agent', () => {
     expect(outcome).toMatchObject({
       details: { kind: 'bootstrap-failed' },
       message: expect.stringContaining("it ended: step 'data disk' failed: no device") as string,
+    });
+  });
+
+  it('ends with what the registry saw of the VM', async () => {
+    const { outcome } = await wait({
+      trouble: refused,
+      answersAfter: 1_000,
+      limitMs: 300,
+      witness: 'Nobody asked the registry for the settings.',
+    });
+
+    expect(outcome).toMatchObject({
+      details: { kind: 'refused', registry: 'Nobody asked the registry for the settings.' },
+      message: expect.stringContaining('nothing listens\nNobody asked the registry') as string,
     });
   });
 

@@ -78,12 +78,19 @@ async function agentNotReady(
 ): Promise<AgentNotReady> {
   const vmCid = run.state.current_vm_cid;
   const tail = (await readConsole(run))?.trimEnd().split('\n').slice(-15).join('\n');
+  const witness = await run.registryWitness?.(vmCid);
   const waited = trouble.hopeless ? 'and waiting cannot help' : `in ${Math.round(timeoutMs / 1000)} s`;
   return new AgentNotReady(
     `The agent on VM '${vmCid}' did not answer, ${waited}: ${trouble.text}` +
+      (witness === undefined ? '' : `\n${witness}`) +
       (tail === undefined || tail === '' ? '' : `\nEnd of the console of VM '${vmCid}':\n${tail}`),
     {
-      details: { vmCid, kind: trouble.kind, ...(errorCode(cause) ? { reason: errorCode(cause) ?? '' } : {}) },
+      details: {
+        vmCid,
+        kind: trouble.kind,
+        ...(errorCode(cause) ? { reason: errorCode(cause) ?? '' } : {}),
+        ...(witness === undefined ? {} : { registry: witness }),
+      },
       cause,
     },
   );

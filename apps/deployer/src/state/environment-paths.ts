@@ -12,6 +12,8 @@ export interface EnvironmentPaths {
   readonly lock: string;
   readonly lockHolder: string;
   readonly registryDatabase: string;
+  /** What the registry in this process was asked: one JSON object per line, without values. */
+  readonly registryLog: string;
   /** Events of the last runs, one JSON object per line. */
   readonly events: string;
   /** What the executable of a CPI release was asked and logged, redacted. */
@@ -38,6 +40,7 @@ export function environmentPaths(
     lock: join(folder, 'lock'),
     lockHolder: join(folder, 'lock-holder.json'),
     registryDatabase: join(folder, 'registry.sqlite'),
+    registryLog: join(folder, 'registry.log'),
     events: join(folder, 'events.jsonl'),
     cpiLog: join(folder, 'cpi.log'),
   };

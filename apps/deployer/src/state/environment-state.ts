@@ -151,6 +151,8 @@ export const ownStateSchema = Type.Object({
   artifacts: Type.Array(artifactRecord),
   /** Digest of stemcell, releases and manifest of the last deploy that went through. */
   deployed: Type.Optional(text),
+  /** Digests of all that the manifest of that deploy set, by path: `plan` names what changed. */
+  properties: Type.Optional(Type.Record(text, text)),
   /** Digest of what the agent applied and started last; absent while an update runs. */
   applied: Type.Optional(text),
   /** Set by stop-env: the operator wants it to stay stopped. */

@@ -62,17 +62,22 @@ export async function buildApp(
     done();
     const route = request.routeOptions.url ?? 'none';
     context.metrics.countAnswer(route, request.method, reply.statusCode, reply.elapsedTime / 1000);
-    if (!logger.isLevelEnabled('info')) return;
+    if (context.onAnswer === undefined && !logger.isLevelEnabled('info')) return;
     const { params } = request;
+    const answer = {
+      method: request.method,
+      route,
+      instanceId:
+        typeof params === 'object' && params !== null && 'id' in params ? String(params.id) : undefined,
+      status: reply.statusCode,
+      peer: request.socket.remoteAddress,
+    };
+    context.onAnswer?.({ ...answer, identity: request.identity?.kind });
     logger.info(
       {
         requestId: request.id,
-        method: request.method,
-        route,
-        instanceId: typeof params === 'object' && params !== null && 'id' in params ? params.id : undefined,
-        status: reply.statusCode,
+        ...answer,
         durationMs: Math.round(reply.elapsedTime * 100) / 100,
-        peer: request.socket.remoteAddress,
         identity: request.identity && `${request.identity.kind}:${request.identity.name}`,
         denied: request.denied,
       },

@@ -24,6 +24,19 @@ export interface Access {
   proxies: TrustedProxies;
 }
 
+/** What was asked, and how it was answered; never what is in it. */
+export interface AnsweredRequest {
+  readonly method: string;
+  /** `/instances/:id/settings` */
+  readonly route: string;
+  readonly instanceId: string | undefined;
+  readonly status: number;
+  /** Where it came from. */
+  readonly peer: string | undefined;
+  /** How it was let in; undefined: it was not. */
+  readonly identity: Identity['kind'] | undefined;
+}
+
 /** What the routes work with. */
 export interface RouteContext {
   readonly registry: Registry;
@@ -31,6 +44,8 @@ export interface RouteContext {
   readonly metrics: Metrics;
   readonly limits: HttpLimits;
   readonly audit: Logger;
+  /** Told of every request, once it is answered. */
+  readonly onAnswer?: (answer: AnsweredRequest) => void;
   /** Refuse settings that are not a JSON object. */
   readonly requireJson: boolean;
   isDraining(): boolean;

@@ -149,7 +149,7 @@ export const createEnvManifestSchema: TSchema = object('Manifest of a one-VM dep
   properties: FreeMap('Lowest property layer.'),
   tags: FreeMap('Tags for the VM.'),
   update: object('How the deploy waits.', {
-    update_watch_time: Text('min-max in milliseconds, default 0-300000.'),
+    update_watch_time: Text('min-max in milliseconds, default 0-300000. A single number is both.'),
     vm_strategy: Text('create-swap-delete (default) or delete-create: which VM goes first.'),
     canaries: Unused(),
     max_in_flight: Unused(),

@@ -219,6 +219,12 @@ describe('create-env manifest', () => {
     await expect(translate(edit('tags:', 'tag:'), { strict: true })).rejects.toThrow("did you mean 'tags'?");
   });
 
+  it.each(['20000', ' 20000 '])('takes a watch time that is one number for both ends: %j', async (text) => {
+    const { model } = await translate(edit('1000-30000', JSON.stringify(text)));
+
+    expect(model.updateWatchTimeMs).toEqual({ min: 20_000, max: 20_000 });
+  });
+
   it('accepts what the original accepts and does not use', async () => {
     const { warnings } = await translate(
       `${manifest}stemcells: []\naddons: []\nfeatures: {}\ncompilation: {}\ndirector_uuid: x\n`,
@@ -287,7 +293,7 @@ describe('problems of a create-env manifest', () => {
     ],
     ['  mbus:', '  ssh_tunnel: {private_key: nowhere}\n  mbus:', 'Reading private key from /deploy/nowhere'],
     ['name: dep\n', '', 'name must be provided'],
-    ['1000-30000', '1000', "Invalid watch time range '1000'"],
+    ['1000-30000', '1-2-3', "Invalid watch time range '1-2-3'"],
     ['1000-30000', 'a-1', 'Non-positive number as watch time minimum a'],
     ['1000-30000', '1-b', 'Non-positive number as watch time maximum b'],
     ['1000-30000', '5-1', 'Watch time must have maximum greater than or equal minimum 5-1'],

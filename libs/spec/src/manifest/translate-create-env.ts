@@ -407,9 +407,11 @@ function readTags(tags: DocumentCursor): Record<string, string> {
   return result;
 }
 
+/** create-env takes a range only; a single number means to a Director what it means here. */
 function readWatchTime(cursor: DocumentCursor): { min: number; max: number } {
   const text = cursor.text();
   if (text === '') return { min: 0, max: 300_000 };
+  if (/^\s*\d+\s*$/.test(text)) return { min: Number(text), max: Number(text) };
   const [minText, maxText, more] = text.split('-');
   if (minText === undefined || maxText === undefined || more !== undefined) {
     cursor.fail(`Invalid watch time range '${text}'`);

@@ -265,6 +265,7 @@ export async function recordDeployment(run: DeployRun, deployed: string): Promis
     current_release_ids: releases.map((release) => release.id),
     own: {
       deployed,
+      properties: { ...run.inputs.properties },
       deployed_at: new Date().toISOString(),
       deployment: run.inputs.model.name,
       group: run.group,

@@ -58,7 +58,7 @@ async function waitFor(url: string, change: Partial<ReadinessCheck> = {}): Promi
 
 describe('the readiness of the service', () => {
   it('is the status that the manifest expects, whatever came before it', async () => {
-    expect(await waitFor(await serviceWith(502, 503, 200))).toEqual([
+    expect(await waitFor(await serviceWith(502, 503, 200), { timeoutMs: 20_000 })).toEqual([
       'it answers with HTTP status 502 instead of 200',
       'it answers with HTTP status 503 instead of 200',
     ]);
