@@ -12,7 +12,7 @@ import type { OpenstackLab } from './contract.ts';
 
 /**
  * Faults before the real services, where a real one decides what has become of the request. The whole matrix is run on the
- * fake (`e2e/openstack-faults.e2e.spec.ts`). Whatever a call says, the deployer finds what is there by the call's token
+ * fake (`e2e/openstack-faults.int.spec.ts`). Whatever a call says, the deployer finds what is there by the call's token
  * and deletes it.
  */
 

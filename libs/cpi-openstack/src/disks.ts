@@ -151,6 +151,11 @@ export async function deleteDisk(
   await waitForVolume(cloud, diskCid, ['deleted'], signal, true);
 }
 
+/** The state of the object does not allow it. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof OpenstackAnswer && (error.status === 400 || error.status === 409);
+}
+
 /** States that end by themselves, with the volume free. */
 const passing: ReadonlySet<string> = new Set(['creating', 'downloading', 'extending', 'detaching']);
 const releaseAttempts = 10;
@@ -162,8 +167,11 @@ async function deleteFree(cloud: OpenstackCloud, diskCid: string, signal: Signal
       await cloud.client.delete('volume', `/volumes/${diskCid}`, signal);
       return;
     } catch (error) {
-      const again = error instanceof OpenstackAnswer && error.status === 400 && attempt < releaseAttempts;
-      if (!again || (await loadVolume(cloud, diskCid, signal))?.status !== 'available') throw error;
+      if (!isRefusal(error)) throw error;
+      const state = (await loadVolume(cloud, diskCid, signal))?.status;
+      // A request whose answer was lost has been repeated, and Cinder is at it already.
+      if (state === undefined || state === 'deleting') return;
+      if (state !== 'available' || attempt >= releaseAttempts) throw error;
     }
     await sleep(Math.min(1000, cloud.config.pollIntervalMs), undefined, signal ? { signal } : {});
   }
@@ -279,9 +287,7 @@ export async function detachDisk(
   const volume = await loadVolume(cloud, diskCid, signal);
   const attached = (await attachments(cloud, vmCid, signal)).some(({ volumeId }) => volumeId === diskCid);
   if (volume !== undefined && attached) {
-    if (volume.status !== 'detaching') {
-      await cloud.client.delete('compute', `/servers/${vmCid}/os-volume_attachments/${diskCid}`, signal);
-    }
+    if (volume.status !== 'detaching') await requestDetachment(cloud, vmCid, diskCid, signal);
     await waitForVolume(cloud, diskCid, ['available'], signal);
   }
   if (cloud.registry !== undefined) {
@@ -290,6 +296,22 @@ export async function detachDisk(
       (settings) => withPersistentDisk(settings, diskCid, undefined),
       signal,
     );
+  }
+}
+
+async function requestDetachment(
+  cloud: OpenstackCloud,
+  vmCid: string,
+  diskCid: string,
+  signal: Signal,
+): Promise<void> {
+  try {
+    await cloud.client.delete('compute', `/servers/${vmCid}/os-volume_attachments/${diskCid}`, signal);
+  } catch (error) {
+    // A request whose answer was lost has been repeated, and Nova refuses what it is doing already.
+    if (!isRefusal(error)) throw error;
+    const state = (await loadVolume(cloud, diskCid, signal))?.status;
+    if (state !== 'detaching' && state !== 'available') throw error;
   }
 }
 

@@ -657,8 +657,14 @@ export class FakeOpenstack {
     if (this.attachments.get(volumeId)?.server !== id) {
       throw nova(404, 'itemNotFound', `Instance ${id} is not attached to volume ${volumeId}`);
     }
-    this.attachments.delete(volumeId);
     const volume = this.#volume(volumeId);
+    if (volume.status !== 'in-use') {
+      throw nova(
+        400,
+        'badRequest',
+        "Invalid volume: Unable to detach volume. Volume status must be 'in-use' and attach_status must be 'attached' to detach.",
+      );
+    }
     volume.status = 'detaching';
     volume.next = 'available';
     return { status: 202 };
@@ -880,7 +886,9 @@ export class FakeOpenstack {
   #showVolume(id: string | undefined) {
     const volume = this.#volume(id);
     const view = this.#volumeView(volume);
+    const wasDetaching = volume.status === 'detaching';
     settle(volume);
+    if (wasDetaching) this.attachments.delete(volume.id);
     if (volume.status === 'gone') this.volumes.delete(volume.id);
     return { body: { volume: view } };
   }
