@@ -64,8 +64,8 @@ class Service {
 
 interface State {
   readonly current_vm_cid: string;
-  readonly disks: readonly { readonly cid: string }[];
-  readonly stemcells: readonly { readonly cid: string }[];
+  readonly disks?: readonly { readonly cid: string }[];
+  readonly stemcells?: readonly { readonly cid: string }[];
 }
 
 /** One manifest from nothing to the running service, to a new server with the old volume, and away again. */
@@ -102,7 +102,7 @@ async function play(
     await line('image, server, floating IP and volume are what they should be, by the APIs', async () => {
       const { current_vm_cid: vm, disks, stemcells } = await state();
       first = vm;
-      await lookAt(cloud, floating, journey, { vm, disk: disks[0]?.cid, stemcell: stemcells[0]?.cid });
+      await lookAt(cloud, floating, journey, { vm, disk: disks?.[0]?.cid, stemcell: stemcells?.[0]?.cid });
     });
     await line('the registry of the deploy has the settings of this server, if there is one', async () => {
       strictEqual(storedSettings(stateFile), journey.storedSettings);
@@ -112,7 +112,7 @@ async function play(
       const { current_vm_cid: vm, disks, stemcells } = await state();
       notStrictEqual(vm, first);
       await service.kept();
-      await lookAt(cloud, floating, journey, { vm, disk: disks[0]?.cid, stemcell: stemcells[0]?.cid });
+      await lookAt(cloud, floating, journey, { vm, disk: disks?.[0]?.cid, stemcell: stemcells?.[0]?.cid });
       strictEqual(await cloud.has('server', first), false);
       strictEqual(storedSettings(stateFile), journey.storedSettings);
     });
@@ -123,8 +123,8 @@ async function play(
       strictEqual(storedSettings(stateFile), 0);
       if (known === undefined) return;
       strictEqual(await cloud.has('server', known.current_vm_cid), false);
-      for (const { cid } of known.disks) strictEqual(await cloud.has('volume', cid), false);
-      for (const { cid } of known.stemcells) strictEqual(await cloud.has('image', cid), false);
+      for (const { cid } of known.disks ?? []) strictEqual(await cloud.has('volume', cid), false);
+      for (const { cid } of known.stemcells ?? []) strictEqual(await cloud.has('image', cid), false);
       strictEqual((await cloud.floatingIp(floating.id)).port_id, null);
     });
   }
