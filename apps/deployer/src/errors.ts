@@ -76,6 +76,11 @@ export class CertificateUnusable extends OperationalError {
   readonly code = 'E_CERTIFICATE_UNUSABLE';
 }
 
+/** The key with which the tunnel to the registry is opened. */
+export class TunnelKeyUnusable extends OperationalError {
+  readonly code = 'E_TUNNEL_KEY_UNUSABLE';
+}
+
 /** The plan was made for another state of the environment. */
 export class PlanOutdated extends OperationalError {
   readonly code = 'E_PLAN_OUTDATED';

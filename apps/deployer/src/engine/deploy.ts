@@ -1,7 +1,7 @@
 import { errorCode, isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import { buildVmEnv, toJson } from '@microbosh/spec';
-import type { DeploymentModel, EvaluatedManifest, TimeLimits } from '@microbosh/spec';
+import type { DeploymentModel, EvaluatedManifest, SshTunnel, TimeLimits } from '@microbosh/spec';
 import { agentAccess, instanceAddress, isUnknownAddress } from '../access/agent-access.ts';
 import type { AgentAccess } from '../access/agent-access.ts';
 import { startRegistry } from '../access/deploy-registry.ts';
@@ -14,6 +14,7 @@ import {
   withoutRegistry,
 } from '../access/registry-use.ts';
 import type { RegistryChoice } from '../access/registry-use.ts';
+import { tunnelKey } from '../access/tunnel-key.ts';
 import { externalWitness } from '../access/registry-witness.ts';
 import type { RegistryWitness } from '../access/registry-witness.ts';
 import type { CommandContext } from '../cli/context.ts';
@@ -178,6 +179,11 @@ function vmFingerprint(model: DeploymentModel, stemcellDigest: string): string {
 
 const loopback = '127.0.0.1';
 
+async function usableTunnel(tunnel: SshTunnel | undefined): Promise<SshTunnel | undefined> {
+  if (tunnel?.privateKey === undefined) return tunnel;
+  return { ...tunnel, privateKey: await tunnelKey(tunnel.privateKey) };
+}
+
 /** Cloud, registry and effects of one run, opened and closed together. */
 export class Session {
   readonly run: DeployRun;
@@ -229,6 +235,7 @@ export class Session {
         limits.cpiMs,
         context.events,
       );
+    const sshTunnel = await usableTunnel(options.delivery && options.cloud.sshTunnel);
     const first = await open(undefined);
     let cloud = first;
     const effectsOf = (of: Cloud) =>
@@ -260,7 +267,7 @@ export class Session {
         const reachable =
           uses && !named ? await first.hostAddress?.(callContext, delivery.networks) : undefined;
         // A VM that cannot reach this machine finds the registry at its own loopback interface, through the tunnel.
-        const address = uses && !named && options.cloud.sshTunnel !== undefined ? loopback : reachable;
+        const address = uses && !named && sshTunnel !== undefined ? loopback : reachable;
         if (uses && !named && address === undefined) checkUnreachable(delivery.registry);
         if (address !== undefined) {
           registry = await context.events.step('Starting registry', () =>
@@ -297,9 +304,9 @@ export class Session {
       group: options.group,
       skipDrain: options.skipDrain,
       ...(witness === undefined ? {} : { registryWitness: witness }),
-      ...(registry === undefined || options.cloud.sshTunnel === undefined
+      ...(registry === undefined || sshTunnel === undefined
         ? {}
-        : { tunnel: { ...options.cloud.sshTunnel, registryPort: registry.port } }),
+        : { tunnel: { ...sshTunnel, registryPort: registry.port } }),
     });
     await run.openTunnel();
     return new Session(run, registry, new Set([first, cloud]));
