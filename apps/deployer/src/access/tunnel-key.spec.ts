@@ -1,5 +1,5 @@
 import { createPrivateKey, generateKeyPairSync } from 'node:crypto';
-import { utils } from 'ssh2';
+import ssh2 from 'ssh2';
 import { describe, expect, it } from 'vitest';
 import { tunnelKey } from './tunnel-key.ts';
 
@@ -13,11 +13,11 @@ describe('tunnelKey', () => {
     ['elliptic curve', ec],
   ])('turns PKCS #8 (%s) into what the SSH library reads, the same key', async (_kind, key) => {
     const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString();
-    expect(utils.parseKey(pem)).toBeInstanceOf(Error);
+    expect(ssh2.utils.parseKey(pem)).toBeInstanceOf(Error);
 
     const usable = await tunnelKey(pem);
 
-    expect(utils.parseKey(usable)).not.toBeInstanceOf(Error);
+    expect(ssh2.utils.parseKey(usable)).not.toBeInstanceOf(Error);
     expect(createPrivateKey(usable).equals(key)).toBe(true);
   });
 

@@ -8,8 +8,8 @@ import { TunnelKeyUnusable } from '../errors.ts';
  * writes by default, in the older form of its kind. Any other is refused before anything is made.
  */
 export async function tunnelKey(privateKey: string): Promise<string> {
-  const { utils } = await import('ssh2');
-  const parsed = utils.parseKey(privateKey);
+  const { default: ssh2 } = await import('ssh2');
+  const parsed = ssh2.utils.parseKey(privateKey);
   if (!(parsed instanceof Error)) return privateKey;
   const older = olderForm(privateKey);
   if (older !== undefined) return older;
