@@ -415,13 +415,13 @@ let failures = 0;
 try {
   mkdirSync(join(copy, 'libs'));
   cpSync(join(root, library), join(copy, library), { recursive: true });
-  for (const name of ['package.json', 'tsconfig.json', 'tsconfig.base.json', 'vitest.config.ts']) {
-    cpSync(join(root, name), join(copy, name));
-  }
+  const shared = ['package.json', 'tsconfig.json', 'tsconfig.base.json', 'vitest.config.ts'];
+  for (const name of [...shared, 'scripts/property-seed.ts']) cpSync(join(root, name), join(copy, name));
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
   const untouched = runSpec(copy);
   const broken = [...(untouched ?? [])].filter(([, status]) => status === 'failed');
-  if (!untouched || broken.length > 0) {
+  if (!untouched) throw new Error('without a mutation no test ran: the copy lacks something');
+  if (broken.length > 0) {
     throw new Error(`without a mutation the spec is not green: ${broken.map(([name]) => name).join('; ')}`);
   }
   console.log(`untouched: ${untouched.size} tests green`);
