@@ -36,6 +36,11 @@ export class PersistentDiskLost extends OperationalError {
   readonly code = 'E_PERSISTENT_DISK_LOST';
 }
 
+/** The data of the present persistent disk does not fit on the one that is asked for; nothing was changed. */
+export class DiskTooSmall extends OperationalError {
+  readonly code = 'E_DISK_TOO_SMALL';
+}
+
 /** The manifest names a CPI that this program does not ship. */
 export class UnknownProvider extends OperationalError {
   readonly code = 'E_UNKNOWN_PROVIDER';

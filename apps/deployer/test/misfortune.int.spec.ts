@@ -192,6 +192,55 @@ describe('the disk that the data was moved from', () => {
   });
 });
 
+describe('a persistent disk that is to become smaller', () => {
+  async function deployedWith(usedMiB: number): Promise<void> {
+    await deployed();
+    for (const disk of simulation.cloud.disks.values()) disk.usedMiB = usedMiB;
+  }
+
+  it('is refused before anything is stopped or made, when the data does not fit', async () => {
+    await deployedWith(900);
+    await simulation.wish({ diskMiB: 512, job: '2' });
+    const { exitCode, output } = await simulation.here('create');
+
+    expect(exitCode, output).toBe(1);
+    expect(output).toContain('E_DISK_TOO_SMALL The persistent disk is to have 512 MiB');
+    expect(output).toContain("'disk-3', holds at least 849 MiB (88 % of 1024 MiB are in use)");
+    expect(simulation.cloud.log).toEqual([]);
+    expect((await simulation.here('plan')).output).toContain('E_DISK_TOO_SMALL');
+    await simulation.wish(start);
+    await expectConverged(simulation, await simulation.here('converge'), 'with the manifest from before');
+  });
+
+  it('is refused before the VM is deleted that a new one replaces', async () => {
+    await deployedWith(900);
+    await simulation.wish({ diskMiB: 512, stemcell: '2' });
+    const { output } = await simulation.here('create');
+
+    expect(output).toContain('E_DISK_TOO_SMALL');
+    expect(simulation.cloud.log).toEqual([]);
+  });
+
+  it('is made when the data fits', async () => {
+    await deployedWith(300);
+    await simulation.wish({ diskMiB: 512 });
+    await expectConverged(simulation, await simulation.here('converge'), 'smaller');
+
+    expect([...simulation.cloud.disks.values()].map(({ size }) => size)).toEqual([512]);
+  });
+
+  it('is left to the agent to refuse when that cannot be asked before', async () => {
+    await deployedWith(900);
+    await simulation.wish({ diskMiB: 512, stemcell: '2' });
+    const [vm] = simulation.cloud.vms.values();
+    if (vm !== undefined) vm.silent = true;
+    const { output } = await simulation.here('create');
+
+    expect(output).toContain('the target is too small');
+    expect([...simulation.cloud.disks.values()].find(({ size }) => size === 1024)?.data).toBe('precious');
+  });
+});
+
 describe('a full disk under the state file', () => {
   it('stops the deploy before it does what it could not remember', { timeout: 120_000 }, async () => {
     const place = join(simulation.directory, 'small');

@@ -22,8 +22,8 @@ export const connectAgent: AgentConnector = async ({ mbus, ca, serverName, direc
       if (isOperationalError(error)) return { kind: error.code, text: error.message, hopeless: false };
       return { kind: 'timeout', text: `no answer (${messageChain(error).join(': ')})`, hopeless: false };
     },
-    getState: async (signal) => {
-      const raw = plainJson(await client.getState(undefined, { signal }));
+    getState: async (signal, filter) => {
+      const raw = plainJson(await client.getState(filter, { signal }));
       return { jobState: typeof raw['job_state'] === 'string' ? raw['job_state'] : 'unknown', raw };
     },
     apply: (spec, signal) => client.apply(spec, { signal }),

@@ -31,7 +31,7 @@ export function limitedAgent(
   return {
     ping: (signal) => events.call('agent', 'ping', () => agent.ping(signal)),
     explain: (error) => agent.explain(error),
-    getState: (signal) => within('task', 'get_state', signal, (s) => agent.getState(s)),
+    getState: (signal, filter) => within('task', 'get_state', signal, (s) => agent.getState(s, filter)),
     apply: (spec, signal) => within('task', 'apply', signal, (s) => agent.apply(spec, s)),
     runScript: (name, signal) =>
       within(name === 'pre-stop' ? 'drain' : 'task', `run_script ${name}`, signal, (s) =>

@@ -34,6 +34,7 @@ import { limitedCloud } from './limited-cloud.ts';
 import { observe } from './observe.ts';
 import { planDeploy } from './plan.ts';
 import type { DesiredEnvironment, Observation, Step } from './plan.ts';
+import { refuseSmallDisk } from './refuse-small-disk.ts';
 import { rollBack, rollBackFailed } from './roll-back.ts';
 import { metadataDigest } from './steps/vm-steps.ts';
 
@@ -348,7 +349,9 @@ export async function planRun(run: DeployRun, desired: DesiredEnvironment): Prom
         'Restore it under the same id, or delete the environment and begin with an empty disk. A new disk is never made silently in its place.',
     });
   }
-  return { observed, steps: plan };
+  const planned = { observed, steps: plan };
+  if (desired.disk !== undefined) await refuseSmallDisk(run, desired.disk.sizeMiB, planned);
+  return planned;
 }
 
 /** What `apply` was given; another plan now means that something moved in between. */

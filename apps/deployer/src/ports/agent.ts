@@ -33,7 +33,8 @@ export interface AgentSession {
   ping(signal: AbortSignal): Promise<void>;
   /** Why a request failed. */
   explain(error: unknown): AgentTrouble;
-  getState(signal: AbortSignal): Promise<InstanceState>;
+  /** `full`: with the vitals. */
+  getState(signal: AbortSignal, filter?: 'full'): Promise<InstanceState>;
   apply(spec: ApplySpec, signal: AbortSignal): Promise<void>;
   /** The spec baked into a micro stemcell. */
   releaseApplySpec(signal: AbortSignal): Promise<JsonObject>;

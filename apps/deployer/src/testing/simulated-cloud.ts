@@ -24,6 +24,8 @@ interface SimulatedDisk {
   attachedTo: string | undefined;
   formatted: boolean;
   data: string;
+  /** How much of it the data takes. */
+  usedMiB: number;
 }
 
 /** Calls that can be caught halfway: what they leave then is neither what was nor what will be. */
@@ -303,6 +305,7 @@ export class SimulatedCloud {
               attachedTo: undefined,
               formatted: false,
               data: '',
+              usedMiB: 0,
             }),
           ),
         );
@@ -426,6 +429,10 @@ export class SimulatedCloud {
         return null;
       case 'agent:get_state':
         return vm.jobs;
+      case 'agent:vitals': {
+        const disk = vm.store === undefined ? undefined : this.#disk(vm.store);
+        return disk === undefined ? {} : { percent: String(Math.round((disk.usedMiB * 100) / disk.size)) };
+      }
       case 'agent:list_disk':
         return [vm.store, vm.migrationTarget].filter((mounted) => mounted !== undefined);
       case 'agent:apply':
@@ -475,7 +482,10 @@ export class SimulatedCloud {
   #migrate(vm: SimulatedVm, from: string, to: string): null {
     if (vm.jobs === 'running') throw new SimulationError('agent', 'the store is busy');
     if (vm.store !== from || vm.migrationTarget !== to) throw new SimulationError('agent', 'not mounted');
-    this.#disk(to).data = this.#disk(from).data;
+    const [source, target] = [this.#disk(from), this.#disk(to)];
+    if (source.usedMiB > target.size) throw new SimulationError('agent', 'the target is too small');
+    target.data = source.data;
+    target.usedMiB = source.usedMiB;
     vm.store = to;
     vm.migrationTarget = undefined;
     return null;

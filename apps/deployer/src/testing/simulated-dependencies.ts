@@ -147,7 +147,10 @@ export function simulatedAgent(call: (method: string, args?: JsonObject) => Prom
   return {
     ping: () => done('ping'),
     explain: (error) => ({ kind: 'refused', text: String(error), hopeless: false }),
-    getState: async () => ({ jobState: textOf(await call('get_state')), raw: {} }),
+    getState: async (_signal, filter) => ({
+      jobState: textOf(await call('get_state')),
+      raw: filter === 'full' ? { vitals: { disk: { persistent: await call('vitals') } } } : {},
+    }),
     apply: (spec) => done('apply', { digest: digestOf(spec) }),
     releaseApplySpec: async () => ({}),
     runScript: (name) => done('run_script', { name }),
