@@ -25,6 +25,7 @@ export function declareDocumentCommands(program: Command, dispatch: Dispatch): v
       'report values that expire soon or no longer fit their definition; exit code 2 when there are any',
     options: [
       { flags: '--days <number>', summary: 'report certificates that end within so many days (default 30)' },
+      { flags: '--fix', summary: 'generate again what is found, and everything that a CA among it signs' },
       ...variableOptions,
     ],
     load: () => import('../commands/vars-check.ts'),

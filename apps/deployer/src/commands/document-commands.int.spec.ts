@@ -206,8 +206,44 @@ describe('vars', () => {
     expect(readFileSync(path, 'utf8')).not.toBe(before);
   });
 
-  it('rotate needs a store', async () => {
-    const { code, stderr } = await microbosh(['vars', 'rotate', 'v.yml', 'ca']);
+  it('check --fix makes again what it finds, keeps the previous store, and leaves nothing to find', async () => {
+    const path = join(folder, 'fixed/creds.yml');
+    const flags = ['--vars-store', 'fixed/creds.yml', '--days', '3'];
+    await microbosh(['int', 'v.yml', ...flags.slice(0, 2)]);
+    const before = readFileSync(path, 'utf8');
+    file('changed.yml', definitions.replace('common_name: ca,', 'common_name: other,'));
+    const fixed = await microbosh(['vars', 'check', 'changed.yml', '--fix', ...flags]);
+
+    expect(fixed.stderr).toBe('');
+    expect(fixed.code).toBe(0);
+    expect(fixed.stdout).toBe(`Made again: ca, tls\nPrevious values are in ${path}.previous\n`);
+    expect(readFileSync(`${path}.previous`, 'utf8')).toBe(before);
+    const after = readFileSync(path, 'utf8');
+    expect(/^p: (.*)$/m.exec(after)?.[1]).toBe(/^p: (.*)$/m.exec(before)?.[1]);
+    const again = await microbosh(['vars', 'check', 'changed.yml', '--fix', ...flags]);
+    expect(again).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(readFileSync(path, 'utf8')).toBe(after);
+  });
+
+  it('check --fix answers 2 for what it leaves', async () => {
+    const flags = ['--vars-store', 'left/creds.yml', '--days', '3', '--json'];
+    await microbosh(['int', 'v.yml', ...flags.slice(0, 2)]);
+    file(
+      'kept.yml',
+      definitions.replace(
+        'type: password',
+        'type: password, update_mode: no-overwrite, options: {length: 9}',
+      ),
+    );
+    const { code, stdout } = await microbosh(['vars', 'check', 'kept.yml', '--fix', ...flags]);
+
+    expect(code).toBe(2);
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'p', kind: 'options-changed', line: 2 });
+    expect(() => statSync(join(folder, 'left/creds.yml.previous'))).toThrow();
+  });
+
+  it.each([[['rotate', 'v.yml', 'ca']], [['check', 'v.yml', '--fix']]])('%j needs a store', async (argv) => {
+    const { code, stderr } = await microbosh(['vars', ...argv]);
 
     expect(code).toBe(1);
     expect(stderr).toContain('--vars-store is needed');

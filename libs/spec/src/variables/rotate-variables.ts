@@ -16,21 +16,27 @@ export interface RotateInput extends EvaluateManifestInput {
   readonly only?: boolean;
 }
 
+/** Runs `work` while no other process changes the store. */
+export async function withStore<T>(port: VarsStorePort, work: () => Promise<T>): Promise<T> {
+  if (port.exclusively === undefined) return work();
+  let result: { readonly value: T } | undefined;
+  await port.exclusively(async () => {
+    result = { value: await work() };
+  });
+  if (result === undefined) throw new Error('the store was not opened');
+  return result.value;
+}
+
 /**
  * Generates variables again and stores all new values at once, or none. Gives the names in the order of the manifest.
  * Throws what `evaluateManifest` throws, and `RotationImpossible`.
  */
 export async function rotateVariables(input: RotateInput): Promise<string[]> {
-  const { varsStore: port } = input;
-  if (port.exclusively === undefined) return rotate(input);
-  let rotated: string[] = [];
-  await port.exclusively(async () => {
-    rotated = await rotate(input);
-  });
-  return rotated;
+  return withStore(input.varsStore, () => rotate(input));
 }
 
-async function rotate(input: RotateInput): Promise<string[]> {
+/** Within `withStore`. `keep`: certificates that stay although a named CA signs them. */
+export async function rotate(input: RotateInput, keep: ReadonlySet<string> = new Set()): Promise<string[]> {
   const { varsStore: port, ...withoutStore } = input;
   const store = await VarsStore.open(port);
   // Evaluated without the store, so that nothing is generated yet.
@@ -55,7 +61,8 @@ async function rotate(input: RotateInput): Promise<string[]> {
       );
     }
   }
-  const names = input.only === true ? new Set(input.names) : withSignedCertificates(input.names, definitions);
+  const names =
+    input.only === true ? new Set(input.names) : withSignedCertificates(input.names, definitions, keep);
   let pending = store.textWithout(names);
   const buffer: VarsStorePort = {
     file: port.file,
@@ -88,12 +95,13 @@ async function rotate(input: RotateInput): Promise<string[]> {
 function withSignedCertificates(
   names: readonly string[],
   definitions: readonly VariableDefinition[],
+  keep: ReadonlySet<string>,
 ): Set<string> {
   const result = new Set(names);
   for (let before = -1; before !== result.size;) {
     before = result.size;
     for (const definition of definitions) {
-      if (definition.type !== 'certificate') continue;
+      if (definition.type !== 'certificate' || keep.has(definition.name)) continue;
       const { ca } = readCertificateOptions(definition.options);
       if (ca !== undefined && result.has(ca)) result.add(definition.name);
     }
