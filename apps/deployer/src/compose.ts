@@ -64,7 +64,7 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
     events,
     signal,
     secrets,
-    env: process.env,
+    env: environment(),
     cwd: process.cwd(),
     readStdin: () => readAll(process.stdin),
     interactive: process.stdin.isTTY && !global.nonInteractive,
@@ -78,4 +78,11 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
     },
   };
   return { context, renderer };
+}
+
+/** As it is when the program starts. What it starts itself does not inherit the key of the vars-store. */
+function environment(): CommandContext['env'] {
+  const whole = { ...process.env };
+  delete process.env.MICROBOSH_VARS_KEY;
+  return whole;
 }

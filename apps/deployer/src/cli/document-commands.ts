@@ -39,6 +39,16 @@ export function declareDocumentCommands(program: Command, dispatch: Dispatch): v
     ],
     load: () => import('../commands/vars-rotate.ts'),
   });
+  declareCommand(vars, dispatch, {
+    usage: 'encrypt <store>',
+    summary: 'encrypt a vars-store in place, with the key of MICROBOSH_VARS_KEY_FILE or MICROBOSH_VARS_KEY',
+    load: async () => (await import('../commands/vars-encryption.ts')).encrypt,
+  });
+  declareCommand(vars, dispatch, {
+    usage: 'decrypt <store>',
+    summary: 'decrypt a vars-store in place',
+    load: async () => (await import('../commands/vars-encryption.ts')).decrypt,
+  });
 
   const schema = program.command('schema').description('print schemas for editors');
   declareCommand(schema, dispatch, {

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -247,6 +247,98 @@ describe('vars', () => {
 
     expect(code).toBe(1);
     expect(stderr).toContain('--vars-store is needed');
+  });
+});
+
+describe('an encrypted vars-store', () => {
+  const definitions = 'variables:\n- {name: p, type: password}\n- {name: q, type: password}\nx: ((p))\n';
+  const inFolder = (name: string) => join(folder, name);
+  let key: Record<string, string>;
+
+  beforeEach(() => {
+    file('e.yml', definitions);
+    writeFileSync(inFolder('key'), 'a key that is long enough\n', { mode: 0o600 });
+    key = { MICROBOSH_VARS_KEY_FILE: inFolder('key') };
+  });
+
+  it('is used like any other with its key, and stays encrypted', async () => {
+    const store = ['--vars-store', 'sealed/creds.yml'];
+    const plain = await microbosh(['int', 'e.yml', ...store, '--path', '/x']);
+    await microbosh(['vars', 'rotate', 'e.yml', 'q', ...store]);
+    const paths = ['sealed/creds.yml', 'sealed/creds.yml.previous'].map(inFolder);
+    const encrypted = await microbosh(['vars', 'encrypt', 'sealed/creds.yml'], '', key);
+
+    expect(encrypted).toEqual({
+      code: 0,
+      stdout: paths.map((path) => `${path} is encrypted.\n`).join(''),
+      stderr: '',
+    });
+    for (const path of paths) {
+      expect(readFileSync(path, 'utf8')).toMatch(/^microbosh encrypted vars-store, format 1\n[\w+/=]+\n$/);
+      expect(statSync(path).mode & 0o777).toBe(0o600);
+    }
+    expect(await microbosh(['int', 'e.yml', ...store, '--path', '/x'], '', key)).toEqual(plain);
+    const given = { MICROBOSH_VARS_KEY: 'a key that is long enough' };
+    expect((await microbosh(['vars', 'rotate', 'e.yml', 'p', ...store], '', given)).code).toBe(0);
+    for (const path of paths) expect(readFileSync(path, 'utf8')).toContain('encrypted vars-store');
+    expect((await microbosh(['int', 'e.yml', ...store, '--path', '/x'], '', key)).stdout).not.toBe(
+      plain.stdout,
+    );
+    const again = await microbosh(['vars', 'encrypt', 'sealed/creds.yml'], '', key);
+    expect(again).toEqual({ code: 0, stdout: 'It is encrypted already.\n', stderr: '' });
+
+    const decrypted = await microbosh(['vars', 'decrypt', 'sealed/creds.yml'], '', key);
+    expect(decrypted.stdout).toContain(`${paths[0]} is decrypted.\n`);
+    for (const path of paths) expect(readFileSync(path, 'utf8')).toMatch(/^p: \w+\nq: \w+\n$/);
+  });
+
+  it('is encrypted from its beginning when a key is given', async () => {
+    const { code } = await microbosh(['int', 'e.yml', '--vars-store', 'fresh/creds.yml'], '', key);
+
+    expect(code).toBe(0);
+    expect(readFileSync(inFolder('fresh/creds.yml'), 'utf8')).toContain('encrypted vars-store');
+  });
+
+  it.each([
+    ['without its key', {}, 'is encrypted, and no key is given'],
+    ['with another key', { MICROBOSH_VARS_KEY: 'another key, long enough' }, 'the key is another one'],
+  ])('is left alone %s', async (_name, env: Record<string, string>, says) => {
+    const store = ['--vars-store', 'shut/creds.yml'];
+    await microbosh(['int', 'e.yml', ...store], '', key);
+    const before = readFileSync(inFolder('shut/creds.yml'), 'utf8');
+    for (const argv of [
+      ['int', 'e.yml', ...store],
+      ['vars', 'check', 'e.yml', '--fix', ...store],
+      ['vars', 'rotate', 'e.yml', 'p', ...store],
+      ['vars', 'decrypt', 'shut/creds.yml'],
+      ['create-env', 'e.yml', ...store],
+    ]) {
+      const { code, stderr } = await microbosh(argv, '', env);
+      expect([code, stderr], argv.join(' ')).toEqual([1, expect.stringContaining(says)]);
+    }
+
+    expect(readFileSync(inFolder('shut/creds.yml'), 'utf8')).toBe(before);
+    expect(readdirSync(folder).filter((name) => name.includes('state.json'))).toEqual([]);
+  });
+
+  it('needs a key that only its owner can read, and a store', async () => {
+    await microbosh(['int', 'e.yml', '--vars-store', 'open/creds.yml']);
+    writeFileSync(inFolder('open-key'), 'a key that is long enough');
+    chmodSync(inFolder('open-key'), 0o644);
+    const open = { MICROBOSH_VARS_KEY_FILE: inFolder('open-key') };
+    const results = [
+      await microbosh(['vars', 'encrypt', 'open/creds.yml'], '', open),
+      await microbosh(['vars', 'encrypt', 'open/creds.yml']),
+      await microbosh(['vars', 'encrypt', 'open/none.yml'], '', key),
+    ];
+
+    expect(results.map(({ code }) => code)).toEqual([1, 1, 1]);
+    expect(results.map(({ stderr }) => stderr)).toEqual([
+      expect.stringContaining('is open to everybody'),
+      expect.stringContaining('No key for the vars-store is given'),
+      expect.stringContaining("The vars-store 'open/none.yml' cannot be read: it does not exist"),
+    ]);
+    expect(readFileSync(inFolder('open/creds.yml'), 'utf8')).toMatch(/^p: /);
   });
 });
 

@@ -4,7 +4,7 @@ import { freemem, hostname, release, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { AgentClient } from '@microbosh/agent-client';
 import { packTarGz } from '@microbosh/artifacts';
-import { isJsonObject, messageChain } from '@microbosh/errors';
+import { errorCode, isJsonObject, messageChain } from '@microbosh/errors';
 import type { Json } from '@microbosh/errors';
 import { processFolder } from '@microbosh/host';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
@@ -14,7 +14,8 @@ import { composeDeployer } from '../compose-deployer.ts';
 import { readBootstrap } from '../engine/bootstrap-progress.ts';
 import { knownCloud } from '../engine/delete-env.ts';
 import { settingsOf } from '../engine/deploy.ts';
-import { readInputFlags, secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
+import { readInputFlags } from '../inputs/manifest-inputs.ts';
+import { secretsOfVarsStore } from '../inputs/vars-store-file.ts';
 import { environmentPaths } from '../state/environment-paths.ts';
 import { StateStore } from '../state/state-store.ts';
 import { version } from '../version.ts';
@@ -38,7 +39,7 @@ export async function run(
   registerSecrets(store.current as unknown as Json, context);
   const inputs = readInputFlags(options, context.cwd);
   const varsStore = inputs.varsStore ?? store.current.own.inputs?.varsStore;
-  for (const secret of await secretsOfVarsStore(varsStore).catch(() => [])) context.secrets.add(secret);
+  for (const secret of await secretsInBundle(varsStore, context)) context.secrets.add(secret);
 
   const members: Member[] = [];
   const add = (path: string, text: string) =>
@@ -94,6 +95,20 @@ export async function run(
 const secretKey = /passw|secret|private|token|api_?key|access_key|mbus|^user_data$|credential|ca_key/i;
 
 /** Every value under such a key is cut out of all texts of the bundle. */
+/** What the store holds is cut out of the bundle; one that is not there or is broken holds nothing that was deployed. */
+async function secretsInBundle(
+  varsStore: string | undefined,
+  context: CommandContext,
+): Promise<readonly string[]> {
+  try {
+    return await secretsOfVarsStore(varsStore, context.env);
+  } catch (error) {
+    // Without its key nobody knows what has to be cut out.
+    if (errorCode(error) === 'E_VARS_KEY') throw error;
+    return [];
+  }
+}
+
 function registerSecrets(value: Json, context: CommandContext, isSecret = false): void {
   if (typeof value === 'string') {
     if (!isSecret || value.length < 4) return;

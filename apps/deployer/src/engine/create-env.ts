@@ -4,7 +4,7 @@ import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
 import { PlanOutdated } from '../errors.ts';
 import { loadModel } from '../inputs/load-model.ts';
-import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
+import { secretsOfVarsStore } from '../inputs/vars-store-file.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { EnvironmentState, RememberedInputs } from '../state/environment-state.ts';
@@ -26,7 +26,7 @@ export interface CreateEnvRequest {
 
 export async function createEnv(request: CreateEnvRequest): Promise<'deployed' | 'unchanged'> {
   const { context, paths, inputs, flags, dependencies } = request;
-  for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
+  for (const secret of await secretsOfVarsStore(inputs.varsStore, context.env)) context.secrets.add(secret);
   const model = await loadModel(request.evaluated, request.manifest, context, inputs);
   const environment = await Environment.open(paths, 'create-env', context, {
     manifest: resolve(context.cwd, request.manifest),

@@ -3,7 +3,7 @@ import type { EvaluatedManifest } from '@microbosh/spec';
 import type { CommandContext } from '../cli/context.ts';
 import { Environment } from '../environment.ts';
 import { loadModel } from '../inputs/load-model.ts';
-import { secretsOfVarsStore } from '../inputs/manifest-inputs.ts';
+import { secretsOfVarsStore } from '../inputs/vars-store-file.ts';
 import { changedProperties } from '../inputs/manifest-properties.ts';
 import type { PropertyChange } from '../inputs/manifest-properties.ts';
 import type { DeployerDependencies } from '../ports/deployer-dependencies.ts';
@@ -38,7 +38,7 @@ export interface DeployPlan {
 /** What a deploy would do now. The cloud is asked, nothing is changed in it. */
 export async function planEnv(request: PlanRequest): Promise<DeployPlan> {
   const { context, paths, inputs, flags, dependencies } = request;
-  for (const secret of await secretsOfVarsStore(inputs.varsStore)) context.secrets.add(secret);
+  for (const secret of await secretsOfVarsStore(inputs.varsStore, context.env)) context.secrets.add(secret);
   const model = await loadModel(request.evaluated, request.manifest, context, inputs);
   const environment = await Environment.open(paths, 'plan', context, {
     manifest: resolve(context.cwd, request.manifest),

@@ -1,24 +1,13 @@
-import { mkdir, readFile } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
-import { OperationalError, errorCode, messageOf } from '@microbosh/errors';
-import {
-  evaluateManifest,
-  isMicroManifest,
-  parseYaml,
-  splitAssignment,
-  toJson,
-} from '@microbosh/spec/documents';
-import type { EvaluateManifestInput, EvaluatedManifest, VarsStorePort } from '@microbosh/spec/documents';
+import { resolve } from 'node:path';
+import { evaluateManifest, isMicroManifest, splitAssignment } from '@microbosh/spec/documents';
+import type { EvaluateManifestInput, EvaluatedManifest } from '@microbosh/spec/documents';
 import { limitNames, parseLimit } from '@microbosh/spec/documents';
 import type { TimeLimits } from '@microbosh/spec';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { listOption, textOption } from '../cli/context.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
-
-/** A file that the command line names cannot be read. */
-export class InputUnreadable extends OperationalError {
-  readonly code = 'E_INPUT_UNREADABLE';
-}
+import { InputUnreadable, readInput } from './read-input.ts';
+import { varsStoreFile } from './vars-store-file.ts';
 
 /** Variable and ops flags with absolute paths, so that they mean the same from any folder. */
 export function readInputFlags(options: CommandOptions, cwd: string): RememberedInputs {
@@ -105,7 +94,7 @@ export async function readManifestInputs(
       contents,
       assignments: inputs.var,
     },
-    ...(inputs.varsStore === undefined ? {} : { varsStore: varsStoreFile(inputs.varsStore) }),
+    ...(inputs.varsStore === undefined ? {} : { varsStore: varsStoreFile(inputs.varsStore, context.env) }),
   };
 }
 
@@ -120,73 +109,4 @@ async function evaluateErb(text: string, file: string): Promise<string> {
   } finally {
     await renderer.close();
   }
-}
-
-/** The store is the only record of generated values: replaced atomically, mode 0600. */
-export function varsStoreFile(path: string): VarsStorePort {
-  return {
-    file: path,
-    load: async () => {
-      try {
-        return await readFile(path, 'utf8');
-      } catch (error) {
-        if (errorCode(error) === 'ENOENT') return undefined;
-        throw unreadable('variables store', path, error);
-      }
-    },
-    save: async (text) => {
-      // Loaded only when something was generated.
-      const { writeFileDurably } = await import('@microbosh/host');
-      await mkdir(dirname(path), { recursive: true });
-      await writeFileDurably(path, text, { mode: 0o600 });
-    },
-    exclusively: async (work) => {
-      const { withDirectoryLock } = await import('@microbosh/host');
-      const folder = dirname(path);
-      // As wide as the operator's umask lets it be: the lock would make it private.
-      await mkdir(folder, { recursive: true });
-      await withDirectoryLock(folder, undefined, work);
-    },
-  };
-}
-
-/** Everything in the vars-store that is not public by nature; nothing of it may be printed. */
-export async function secretsOfVarsStore(path: string | undefined): Promise<readonly string[]> {
-  if (path === undefined) return [];
-  const text = await varsStoreFile(path).load();
-  if (text === undefined) return [];
-  const secrets: string[] = [];
-  collectSecrets(toJson(parseYaml(text, { file: path })), '', secrets);
-  return secrets;
-}
-
-const publicKeys = new Set(['ca', 'certificate', 'public_key', 'public_key_fingerprint', 'username']);
-
-function collectSecrets(value: unknown, key: string, found: string[]): void {
-  if (publicKeys.has(key)) return;
-  if (typeof value === 'string') {
-    if (value.length >= 8) found.push(value);
-  } else if (typeof value === 'object' && value !== null) {
-    for (const [innerKey, inner] of Object.entries(value)) collectSecrets(inner, innerKey, found);
-  }
-}
-
-async function readInput(path: string, what: string, shown = path): Promise<string> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    throw unreadable(what, shown, error);
-  }
-}
-
-function unreadable(what: string, path: string, error: unknown): InputUnreadable {
-  const reasons: Record<string, string> = {
-    ENOENT: 'it does not exist',
-    EISDIR: 'it is a directory',
-    EACCES: 'permission denied',
-  };
-  return new InputUnreadable(
-    `The ${what} '${path}' cannot be read: ${reasons[errorCode(error) ?? ''] ?? messageOf(error)}`,
-    { details: { path }, advice: 'Check the path.' },
-  );
 }

@@ -74,7 +74,7 @@ describe('converging the vars-store', () => {
 
     expect([rotated, left]).toEqual([['tls', 'word'], []]);
     expect(changed()).toEqual(['tls', 'word']);
-    expect(String(values()['word'])).toHaveLength(40);
+    expect(values()['word']).toHaveLength(40);
     expect(saves).toBe(1);
   });
 
