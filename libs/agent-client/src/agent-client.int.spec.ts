@@ -4,7 +4,7 @@ import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { AgentClient } from './agent-client.ts';
+import { AgentClient, type AgentClientTiming } from './agent-client.ts';
 import { MethodUnknown } from './errors.ts';
 import { makeCertificate, serveScripted, type TestCertificate } from './testing/scripted-agent.ts';
 
@@ -25,12 +25,16 @@ interface Request {
   readonly request_id: string;
 }
 
-function client(port: number, ca: string | undefined = certificate.cert): AgentClient {
+function client(
+  port: number,
+  ca: string | undefined = certificate.cert,
+  timing: Partial<AgentClientTiming> = {},
+): AgentClient {
   const made = new AgentClient({
     mbus: `https://vcap:s%2Fcret@127.0.0.1:${port}`,
     ...(ca === undefined ? {} : { ca }),
     replyTo: 'deployer-1',
-    timing: { pollIntervalMs: 20 },
+    timing: { pollIntervalMs: 20, ...timing },
   });
   cleanups.push(() => made.close());
   return made;
@@ -38,6 +42,7 @@ function client(port: number, ca: string | undefined = certificate.cert): AgentC
 
 async function agent(
   answer: (request: Request, response: ServerResponse, raw: IncomingMessage) => unknown,
+  timing: Partial<AgentClientTiming> = {},
 ): Promise<AgentClient> {
   const server = await serveScripted(certificate, (raw, body, response) => {
     const expected = `Basic ${Buffer.from('vcap:s/cret').toString('base64')}`;
@@ -49,7 +54,7 @@ async function agent(
     if (value !== undefined) response.end(JSON.stringify(value));
   });
   cleanups.push(() => server.close());
-  return client(server.port);
+  return client(server.port, certificate.cert, timing);
 }
 
 describe('failures', () => {
@@ -190,6 +195,23 @@ describe('calls and tasks', () => {
     await subject.apply({ deployment: 'd', networks: {} });
 
     expect(started).toBe(2);
+  });
+
+  it('gives up a task when its machine is silent for too long, as one without power is', async () => {
+    let polls = 0;
+    const subject = await agent(
+      ({ method }) => {
+        if (method === 'apply') return { value: { agent_task_id: 't1', state: 'running' } };
+        polls += 1;
+        return undefined;
+      },
+      { pollTimeoutMs: 100, toleratedSilenceMs: 500 },
+    );
+
+    await expect(subject.apply({ deployment: 'd', networks: {} })).rejects.toMatchObject({
+      code: 'E_AGENT_TIMEOUT',
+    });
+    expect(polls).toBeLessThan(5);
   });
 
   it('does not run scripts again when the agent lost the task', async () => {

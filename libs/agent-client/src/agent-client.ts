@@ -31,8 +31,12 @@ export interface AgentClientTiming {
   readonly answerTimeoutMs: number;
   /** Between two questions for a task. Default: from 50 up to 1 000, growing. */
   readonly pollIntervalMs: number;
+  /** Time for the answer to one question for a task, which takes no work. Default 20 000. */
+  readonly pollTimeoutMs: number;
   /** Unreachable answers in a row while a task is polled, 1 s apart. Default 30. */
   readonly toleratedPollFailures: number;
+  /** Since the last answer while a task is polled: such failures may take seconds each. Default 60 000. */
+  readonly toleratedSilenceMs: number;
   /** Silence on a blob transfer. Default 60 000. */
   readonly blobIdleTimeoutMs: number;
 }
@@ -41,7 +45,9 @@ const defaultTiming: AgentClientTiming = {
   connectTimeoutMs: 30_000,
   answerTimeoutMs: 120_000,
   pollIntervalMs: 1_000,
+  pollTimeoutMs: 20_000,
   toleratedPollFailures: 30,
+  toleratedSilenceMs: 60_000,
   blobIdleTimeoutMs: 60_000,
 };
 
@@ -275,6 +281,7 @@ export class AgentClient {
   /** Follows a task to its end. An agent that is away for a moment is waited for. */
   async waitForTask(taskId: string, options: CallOptions = {}): Promise<Json> {
     let failures = 0;
+    let answeredAt = performance.now();
     let delayMs = Math.min(25, this.#timing.pollIntervalMs);
     let progress: string | undefined;
     for (;;) {
@@ -284,10 +291,13 @@ export class AgentClient {
       try {
         value = await this.getTask(taskId, options);
         failures = 0;
+        answeredAt = performance.now();
       } catch (error) {
         failures += 1;
         const temporary = error instanceof AgentUnreachable && error.retryable;
-        if (!temporary || failures > this.#timing.toleratedPollFailures) throw error;
+        const silentMs = performance.now() - answeredAt;
+        const { toleratedPollFailures, toleratedSilenceMs } = this.#timing;
+        if (!temporary || failures > toleratedPollFailures || silentMs > toleratedSilenceMs) throw error;
         continue;
       }
       if (!isRunningTask(value)) return value;
@@ -358,6 +368,8 @@ export class AgentClient {
       protocol: method === 'stop' ? 3 : 0,
       request_id: requestId,
     });
+    const { answerTimeoutMs, pollTimeoutMs } = this.#timing;
+    const timeoutMs = method === 'get_task' ? pollTimeoutMs : answerTimeoutMs;
     const { statusCode, text } = await this.#exchange(method, signal, async (combined) => {
       const response = await this.#dispatcher.request({
         origin: this.#address.origin,
@@ -366,8 +378,8 @@ export class AgentClient {
         headers: { 'content-type': 'application/json', authorization: this.#authorization },
         body,
         signal: combined,
-        headersTimeout: this.#timing.answerTimeoutMs,
-        bodyTimeout: this.#timing.answerTimeoutMs,
+        headersTimeout: timeoutMs,
+        bodyTimeout: timeoutMs,
       });
       return { statusCode: response.statusCode, text: await response.body.text() };
     });
