@@ -38,7 +38,9 @@ try {
       stemcell: pick(['1', '2']),
       job: pick(['1', '2', '3']),
       address: pick(['', '10.0.0.5', '10.0.0.6']),
+      diskStrategy: pick(['copy', 'resize'] as const),
     };
+    simulation.cloud.resizesDisks = random(3) > 0;
     await simulation.wish(wish);
     const storms: string[] = [];
     for (let storm = random(3) + 1; storm > 0; storm -= 1) {

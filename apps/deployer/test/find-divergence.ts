@@ -17,6 +17,8 @@ export async function findDivergence(simulation: Simulation, outcome: Outcome): 
   const state = await simulation.state();
   if (state.current_vm_cid !== vm.cid) return 'the state names another VM';
   if (state.disks?.map(({ cid }) => cid).join() !== disk.cid) return 'the state names other disks';
+  if (state.disks?.[0]?.size !== disk.size) return 'the state names another size of the disk';
+  if (disk.filesystemMiB !== disk.size) return 'the file system is not as large as the disk';
   if (state.stemcells?.map(({ cid }) => cid).join() !== [...cloud.stemcells.keys()].join())
     return 'the state names other stemcells';
   if (state.microbosh.leftover_vms.length > 0) return 'VMs are left over';

@@ -241,6 +241,55 @@ describe('a persistent disk that is to become smaller', () => {
   });
 });
 
+describe('a persistent disk that is to grow', () => {
+  const larger: Partial<Wish> = { diskMiB: 2048, diskStrategy: 'resize' };
+
+  it.each([
+    { name: 'on the VM that serves', change: {} },
+    { name: 'with a new VM at the same address', change: { stemcell: '2' } },
+    { name: 'with a new VM beside the old one', change: { address: '10.0.0.6' } },
+  ])('is resized, not copied: $name', async ({ change }) => {
+    await deployed();
+    await simulation.wish({ ...larger, ...change });
+    await expectConverged(simulation, await simulation.here('converge'), 'resized');
+
+    const [disk] = simulation.cloud.disks.values();
+    expect(disk).toMatchObject({ cid: 'disk-3', size: 2048, filesystemMiB: 2048, data: 'precious' });
+    expect(simulation.cloud.log).not.toContain('agent:migrate_disk');
+  });
+
+  it.each([
+    { name: 'on the VM that serves', change: {} },
+    { name: 'with a new VM at the same address', change: { stemcell: '2' } },
+    { name: 'with a new VM beside the old one', change: { address: '10.0.0.6' } },
+  ])('is copied where the CPI does not resize: $name', async ({ change }) => {
+    await deployed();
+    simulation.cloud.resizesDisks = false;
+    await simulation.wish({ ...larger, ...change });
+    const outcome = await simulation.here('converge');
+    await expectConverged(simulation, outcome, 'copied');
+
+    expect(outcome.output).toContain('The CPI does not resize disks: the data is copied to a new one');
+    expect(simulation.cloud.log).toContain('agent:migrate_disk');
+    expect(simulation.cloud.log.filter((method) => method === 'create_vm').length).toBeLessThan(2);
+  });
+
+  it('goes back with the larger disk when the new VM fails', async () => {
+    await deployed();
+    const [old] = simulation.cloud.vms.keys();
+    await simulation.wish({ ...larger, address: '10.0.0.6' });
+    simulation.cloud.weather({ failingJobs: true });
+    const failed = await simulation.here('create');
+
+    expect(failed.output).toContain('E_INSTANCE_NOT_RUNNING');
+    expect([...simulation.cloud.vms.keys()]).toEqual([old]);
+    expect([...simulation.cloud.vms.values()][0]).toMatchObject({ jobs: 'running', store: 'disk-3' });
+    simulation.cloud.weather({});
+    await simulation.wish({ address: '10.0.0.5' });
+    await expectConverged(simulation, await simulation.here('converge'), 'after going back');
+  });
+});
+
 describe('a full disk under the state file', () => {
   it('stops the deploy before it does what it could not remember', { timeout: 120_000 }, async () => {
     const place = join(simulation.directory, 'small');

@@ -58,6 +58,7 @@ export interface Wish {
   readonly address: string;
   /** How long a disk is kept whose content was moved. */
   readonly oldDisk?: string;
+  readonly diskStrategy?: 'copy' | 'resize';
 }
 
 export interface Outcome {
@@ -207,7 +208,7 @@ export class Simulation {
 
   async state(): Promise<{
     current_vm_cid: string;
-    disks: { cid: string }[] | null;
+    disks: { cid: string; size: number }[] | null;
     stemcells: { cid: string }[] | null;
     microbosh: { leftover_vms: string[]; previous?: { vm: { cid: string } } };
   }> {
@@ -267,7 +268,7 @@ cloud_provider:
   plugin: local
   mbus: https://mbus:some-password@${wish.address || '0.0.0.0'}:6868
   cert: {ca: ${JSON.stringify(ca)}}
-update: {update_watch_time: 0-500}
+update: {update_watch_time: 0-500, disk_strategy: ${wish.diskStrategy ?? 'copy'}}
 limits: {old_disk: ${wish.oldDisk ?? '0'}}
 `;
 }

@@ -128,6 +128,9 @@ export interface TimeLimits {
  */
 export type VmStrategy = 'create-swap-delete' | 'delete-create';
 
+/** What becomes of a persistent disk that is to be larger: its data is copied to a new one, or it grows itself. */
+export type DiskStrategy = 'copy' | 'resize';
+
 /** What only the micro front end has: where the apply spec comes from is the one step that looks at it. */
 export interface MicroModel {
   /** `aws`, `openstack`, `vcloud`, `vsphere`, … as the manifest names it. */
@@ -169,6 +172,8 @@ export interface DeploymentModel {
   readonly limits?: TimeLimits;
   /** Absent: `create-swap-delete`. */
   readonly vmStrategy?: VmStrategy;
+  /** Absent: `copy`. */
+  readonly diskStrategy?: DiskStrategy;
   /** SHA-512 (hex) of the evaluated manifest in canonical form. */
   readonly manifestSha: string;
   /** Where the manifest sets a property; for messages. */

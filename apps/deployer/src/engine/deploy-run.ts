@@ -111,10 +111,12 @@ export class DeployRun {
   #sessions = new Map<string, AgentSession>();
   /** Made by this run's step `create-disk`. */
   #newDisk: string | undefined;
-  #before: StateChange = {};
+  #before: StateChange | undefined;
   /** By this run. */
   readonly detachedDisks = new Set<string>();
   prepared: ApplySpec | undefined;
+  /** Found out while a plan was carried out: disks are not resized here, so the rest has to be planned again. */
+  mustCopy = false;
 
   constructor(options: DeployRunOptions) {
     this.#inputs = options.inputs;
@@ -234,8 +236,9 @@ export class DeployRun {
     this.#sessions.clear();
   }
 
-  /** Called when a deploy begins to change what is deployed. */
+  /** Called when a deploy begins to change what is deployed; the second time in a run it is changed already. */
   rememberDeployment(): void {
+    if (this.#before !== undefined) return;
     const { current_manifest_sha, releases, current_release_ids, own } = this.state;
     this.#before = {
       current_manifest_sha,
@@ -247,7 +250,7 @@ export class DeployRun {
 
   /** The record of what was deployed before this run; empty when an earlier run had begun to change it. */
   deploymentBefore(): StateChange {
-    return this.#before;
+    return this.#before ?? {};
   }
 
   get madeDisk(): string | undefined {

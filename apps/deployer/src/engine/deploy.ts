@@ -147,6 +147,7 @@ function desiredEnvironment(
     addresses: Object.values(model.networks).flatMap(({ ip }) => (ip === undefined ? [] : [ip])),
     agentHost: isUnknownAddress(inputs.endpoint) ? undefined : new URL(inputs.endpoint.mbus).hostname,
     vmStrategy: model.vmStrategy ?? 'create-swap-delete',
+    diskStrategy: model.diskStrategy ?? 'copy',
     oldDiskMs: limits.oldDiskMs,
     now: now.toISOString(),
   };
@@ -408,6 +409,12 @@ export async function deploy(
     if (expected !== undefined) refuseOutdated(planned, expected);
     await checkNeeds(session.run.effects, model, planned.steps);
     await executeOrGoBack(session.run, planned.steps, desired.deployed, flags);
+    if (session.run.mustCopy) {
+      session.run.mustCopy = false;
+      const { steps } = await planRun(session.run, { ...desired, recreate: false, diskStrategy: 'copy' });
+      await checkNeeds(session.run.effects, model, steps);
+      await executeOrGoBack(session.run, steps, desired.deployed, flags);
+    }
     await environment.store.update({ own: { artifacts: [...artifacts.files] } });
   } finally {
     await session.close();

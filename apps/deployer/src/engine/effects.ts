@@ -28,6 +28,11 @@ export function isNotImplemented(error: unknown): boolean {
   return errorCode(error) === 'E_CPI_NOT_IMPLEMENTED';
 }
 
+/** The CPI has the method not at all, or not for this. */
+export function isNotOffered(error: unknown): boolean {
+  return isNotImplemented(error) || errorCode(error) === 'E_CPI_NOT_SUPPORTED';
+}
+
 export interface EffectsOptions {
   readonly cloud: Cloud;
   readonly store: StateStore;

@@ -8,6 +8,7 @@ import {
   detachDisk,
   migrateDisk,
   promoteDisk,
+  resizeDisk,
 } from './steps/disk-steps.ts';
 import {
   checkReadiness,
@@ -30,7 +31,10 @@ import {
   waitForVm,
 } from './steps/vm-steps.ts';
 
-/** Carries out a plan of a deploy. Stemcells are handled outside of the stage, as the original shows it. */
+/**
+ * Carries out a plan of a deploy, or its beginning when `run.mustCopy` came out. Stemcells are handled outside of the
+ * stage, as the original shows it.
+ */
 export async function executeDeploy(run: DeployRun, steps: readonly Step[], deployed: string): Promise<void> {
   const { name, version, existing } = run.inputs.stemcell;
   const title =
@@ -58,9 +62,11 @@ export async function executeDeploy(run: DeployRun, steps: readonly Step[], depl
         run.effects.throwIfCancelled();
         stage.progress({ done: index, total: inStage.length, unit: 'items' });
         await executeStep(run, step, stage, deployed);
+        if (run.mustCopy) return;
       }
     });
   }
+  if (run.mustCopy) return;
   for (const step of steps) {
     if (step.kind === 'delete-stemcell') {
       await deleteStemcell(run, step.stemcellCid, 'unused stemcell', run.events);
@@ -104,6 +110,8 @@ async function executeStep(run: DeployRun, step: Step, stage: StageScope, deploy
       return createDisk(run, stage);
     case 'attach-disk':
       return attachDisk(run, step.disk, stage);
+    case 'resize-disk':
+      return resizeDisk(run, step, stage);
     case 'migrate-disk':
       return migrateDisk(run, step.from, step.to, stage);
     case 'promote-disk':

@@ -18,6 +18,7 @@ const desired: DesiredEnvironment = {
   addresses: ['10.0.0.5'],
   agentHost: '10.0.0.5',
   vmStrategy: 'create-swap-delete',
+  diskStrategy: 'copy',
   oldDiskMs: 0,
   now: '2026-01-01T00:00:00.000Z',
 };
@@ -243,6 +244,46 @@ describe('planDeploy', () => {
       'record-deployment',
       'delete-disk',
     ]);
+  });
+
+  const resized = {
+    ...desired,
+    disk: { sizeMiB: 2048, cloudProperties: {} },
+    diskStrategy: 'resize' as const,
+  };
+
+  it('grows the disk itself when that is asked for', () => {
+    const plan = planDeploy(resized, deployed(), healthy);
+
+    expect(kinds(plan).slice(0, 6)).toEqual([
+      'prepare-instance',
+      'stop-instance',
+      'unmount-disks',
+      'resize-disk',
+      'attach-disk',
+      'update-instance',
+    ]);
+    expect(plan).toContainEqual({ kind: 'resize-disk', diskCid: 'disk-1', sizeMiB: 2048, vmCid: 'vm-1' });
+    expect(kinds(plan)).not.toContain('delete-disk');
+  });
+
+  it('grows it between the old VM and the new one', () => {
+    const plan = planDeploy({ ...resized, vmFingerprint: 'f2' }, deployed(), healthy);
+
+    expect(plan).toContainEqual({ kind: 'resize-disk', diskCid: 'disk-1', sizeMiB: 2048 });
+    expect(kinds(plan).indexOf('resize-disk')).toBeGreaterThan(kinds(plan).indexOf('delete-vm'));
+    expect(kinds(plan)[kinds(plan).indexOf('resize-disk') + 1]).toBe('attach-disk');
+  });
+
+  it.each([
+    ['smaller', { disk: { sizeMiB: 512, cloudProperties: {} } }],
+    ['of other properties', { disk: { sizeMiB: 2048, cloudProperties: { type: 'fast' } } }],
+    ['asked for anew', { recreateDisk: true }],
+  ])('copies nevertheless to a disk that is %s', (_name, change) => {
+    const plan = kinds(planDeploy({ ...resized, ...change }, deployed(), healthy));
+
+    expect(plan).toContain('migrate-disk');
+    expect(plan).not.toContain('resize-disk');
   });
 
   it('begins an interrupted migration anew with nothing mounted, on the disk that was made for it', () => {

@@ -1,6 +1,6 @@
 import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import type { DiskRecord, StemcellRecord, VmStrategy } from '@microbosh/spec';
+import type { DiskRecord, DiskStrategy, StemcellRecord, VmStrategy } from '@microbosh/spec';
 import { canonicalJson } from '../state/state-document.ts';
 import { currentDisk, currentStemcell } from '../state/environment-state.ts';
 import type { EnvironmentState, VmRecord } from '../state/environment-state.ts';
@@ -25,6 +25,7 @@ export interface DesiredEnvironment {
   /** Where the manifest says that the agent answers; undefined: at the VM's address, which the cloud chooses. */
   readonly agentHost: string | undefined;
   readonly vmStrategy: VmStrategy;
+  readonly diskStrategy: DiskStrategy;
   /** How long a disk is kept whose content was moved to another. */
   readonly oldDiskMs: number;
   /** RFC 3339. */
@@ -66,6 +67,13 @@ export type Step =
   | { readonly kind: 'wait-for-agent' }
   | { readonly kind: 'create-disk'; readonly sizeMiB: number; readonly reason: string }
   | { readonly kind: 'attach-disk'; readonly disk: DiskReference }
+  | {
+      readonly kind: 'resize-disk';
+      readonly diskCid: string;
+      readonly sizeMiB: number;
+      /** From here it is detached first. */
+      readonly vmCid?: string;
+    }
   | { readonly kind: 'migrate-disk'; readonly from: string; readonly to: DiskReference }
   | { readonly kind: 'promote-disk'; readonly disk: DiskReference }
   | { readonly kind: 'detach-disk'; readonly diskCid: string }
@@ -306,6 +314,10 @@ function planDisk(
   if (isAsWanted(current, wanted) && !desired.recreateDisk) {
     return { ...none, data: mounted ? [] : attach, touchesData: !mounted };
   }
+  // A copy that an earlier run began is brought to its end.
+  if (candidate === undefined && growsInPlace(current, desired)) {
+    return { ...none, data: growth(recorded, current, wanted.sizeMiB, newVm), touchesData: true };
+  }
   const reason = reasonForNewDisk(current, wanted);
   const attachTarget: Step = { kind: 'attach-disk', disk: target };
   return {
@@ -320,6 +332,28 @@ function planDisk(
     kept: candidate?.cid,
     movedFrom: current.cid,
   };
+}
+
+/** Nothing but the size changes, and upwards. That of a disk which micro made is not on record. */
+function growsInPlace(current: DiskRecord, desired: DesiredEnvironment): boolean {
+  const { disk: wanted, diskStrategy, recreateDisk } = desired;
+  return (
+    diskStrategy === 'resize' &&
+    !recreateDisk &&
+    wanted !== undefined &&
+    current.size > 0 &&
+    wanted.sizeMiB > current.size &&
+    isAsWanted({ ...current, size: wanted.sizeMiB }, wanted)
+  );
+}
+
+/** The agent grows partition and file system when it mounts the disk. */
+function growth(recorded: EnvironmentState, disk: DiskRecord, sizeMiB: number, newVm: boolean): Step[] {
+  const resize = { kind: 'resize-disk', diskCid: disk.cid, sizeMiB } as const;
+  const attach: Step = { kind: 'attach-disk', disk: { cid: disk.cid } };
+  if (newVm) return [resize, attach];
+  const vmCid = recorded.current_vm_cid;
+  return [{ kind: 'unmount-disks', vmCid }, { ...resize, vmCid }, attach];
 }
 
 function isAsWanted(

@@ -20,7 +20,9 @@ interface SimulatedVm {
 interface SimulatedDisk {
   readonly cid: string;
   readonly token: string;
-  readonly size: number;
+  size: number;
+  /** As large as the disk was when it was mounted. */
+  filesystemMiB: number;
   attachedTo: string | undefined;
   formatted: boolean;
   data: string;
@@ -84,6 +86,7 @@ const changes = new Set([
   'delete_disk',
   'attach_disk',
   'detach_disk',
+  'resize_disk',
   'agent:apply',
   'agent:start',
   'agent:stop',
@@ -112,6 +115,7 @@ export class SimulatedCloud {
   readonly dataLost: string[] = [];
   /** Called after each change, with its number. */
   onChange: (count: number) => void = () => undefined;
+  resizesDisks = true;
   /** How long the compilation of a package takes. */
   compileMs = 0;
   compiledAtOnce = 0;
@@ -302,6 +306,7 @@ export class SimulatedCloud {
               cid,
               token: stringOf(args, 'token'),
               size: Number(args['size']),
+              filesystemMiB: 0,
               attachedTo: undefined,
               formatted: false,
               data: '',
@@ -315,6 +320,8 @@ export class SimulatedCloud {
         return this.#attach(args);
       case 'detach_disk':
         return this.#detach(args);
+      case 'resize_disk':
+        return this.#resize(this.#disk(stringOf(args, 'disk')), Number(args['size']));
       default:
         return this.#agent(method, args);
     }
@@ -416,6 +423,14 @@ export class SimulatedCloud {
     return null;
   }
 
+  #resize(disk: SimulatedDisk, size: number): null {
+    if (!this.resizesDisks) throw new SimulationError('Bosh::Clouds::NotSupported', 'disks stay as they are');
+    if (disk.attachedTo !== undefined) throw new SimulationError('Bosh::Clouds::CloudError', 'attached');
+    if (size < disk.size) throw new SimulationError('Bosh::Clouds::NotSupported', 'a disk does not shrink');
+    disk.size = size;
+    return null;
+  }
+
   #agent(method: string, args: JsonObject): Json {
     const vm = [...this.vms.values()].find((candidate) => candidate.address === stringOf(args, 'host'));
     if (vm === undefined || vm.silent) throw new SimulationError('unreachable', 'nothing answers');
@@ -474,6 +489,7 @@ export class SimulatedCloud {
     if (disk.attachedTo !== vm.cid) throw new SimulationError('agent', 'no such device');
     if (!disk.formatted && disk.data !== '') throw new SimulationError('agent', 'formats a disk with data');
     disk.formatted = true;
+    disk.filesystemMiB = disk.size;
     if (vm.store === undefined || vm.store === disk.cid) vm.store = disk.cid;
     else vm.migrationTarget = disk.cid;
     return null;

@@ -26,6 +26,7 @@ const codes: Readonly<Record<string, ErrorCode>> = {
   'Bosh::Clouds::DiskNotFound': 'E_CPI_DISK_NOT_FOUND',
   'Bosh::Clouds::DiskNotAttached': 'E_CPI_DISK_NOT_ATTACHED',
   'Bosh::Clouds::StemcellNotFound': 'E_CPI_STEMCELL_NOT_FOUND',
+  'Bosh::Clouds::NotSupported': 'E_CPI_NOT_SUPPORTED',
 };
 
 export interface SimulationOptions {
@@ -131,7 +132,7 @@ function simulatedCpi(call: Call): Cloud {
     detachDisk: (_context, vm, disk) => done('detach_disk', { vm, disk }),
     getDisks: unused,
     setDiskMetadata: async () => undefined,
-    resizeDisk: unused,
+    resizeDisk: (_context, disk, size) => done('resize_disk', { disk, size }),
     snapshotDisk: unused,
     deleteSnapshot: unused,
     calculateVmCloudProperties: unused,

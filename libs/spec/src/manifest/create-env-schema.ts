@@ -151,6 +151,7 @@ export const createEnvManifestSchema: TSchema = object('Manifest of a one-VM dep
   update: object('How the deploy waits.', {
     update_watch_time: Text('min-max in milliseconds, default 0-300000. A single number is both.'),
     vm_strategy: Text('create-swap-delete (default) or delete-create: which VM goes first.'),
+    disk_strategy: Text('copy (default) or resize: what becomes of a persistent disk that is to be larger.'),
     canaries: Unused(),
     max_in_flight: Unused(),
     canary_watch_time: Unused(),

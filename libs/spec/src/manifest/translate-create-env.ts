@@ -6,6 +6,7 @@ import type {
   ArtifactRef,
   BuiltInCloud,
   DeploymentModel,
+  DiskStrategy,
   JobRef,
   PersistentDiskModel,
   ReleaseCloud,
@@ -99,19 +100,31 @@ export function translateCreateEnvManifest(
   return { model, warnings: problems };
 }
 
-function readOwnKeys(root: DocumentCursor): Pick<DeploymentModel, 'limits' | 'vmStrategy'> {
-  const strategy = root.get('update').get('vm_strategy');
-  const vmStrategy = vmStrategies.find((known) => known === strategy.text());
-  if (strategy.present && vmStrategy === undefined) {
-    strategy.fail(`update.vm_strategy must be one of ${vmStrategies.join(', ')}`);
-  }
+function readOwnKeys(root: DocumentCursor): Pick<DeploymentModel, 'limits' | 'vmStrategy' | 'diskStrategy'> {
+  const vmStrategy = readStrategy(root, 'vm_strategy', vmStrategies);
+  const diskStrategy = readStrategy(root, 'disk_strategy', diskStrategies);
   return {
     ...(root.get('limits').present ? { limits: readLimits(root.get('limits')) } : {}),
     ...(vmStrategy === undefined ? {} : { vmStrategy }),
+    ...(diskStrategy === undefined ? {} : { diskStrategy }),
   };
 }
 
 const vmStrategies: readonly VmStrategy[] = ['create-swap-delete', 'delete-create'];
+const diskStrategies: readonly DiskStrategy[] = ['copy', 'resize'];
+
+function readStrategy<T extends string>(
+  root: DocumentCursor,
+  key: string,
+  strategies: readonly T[],
+): T | undefined {
+  const given = root.get('update').get(key);
+  const strategy = strategies.find((known) => known === given.text());
+  if (given.present && strategy === undefined) {
+    given.fail(`update.${key} must be one of ${strategies.join(', ')}`);
+  }
+  return strategy;
+}
 
 function readReleases(root: DocumentCursor, options: TranslateOptions): ReleaseRef[] {
   const list = root.get('releases');

@@ -4,7 +4,7 @@ import { buildVmMetadata } from '@microbosh/spec';
 import type { DiskHint } from '@microbosh/spec';
 import type { StageScope, StepScope } from '../../events/event-bus.ts';
 import type { DeployRun } from '../deploy-run.ts';
-import { isGone, isNotImplemented, recordDisk } from '../effects.ts';
+import { isGone, isNotImplemented, isNotOffered, recordDisk } from '../effects.ts';
 import type { DiskReference } from '../plan.ts';
 import { waitForAgent } from '../wait-for-agent.ts';
 
@@ -65,6 +65,36 @@ async function setDiskMetadata(run: DeployRun, diskCid: string): Promise<void> {
   }
 }
 
+/** `vmCid`: the disk is attached to this VM, and not mounted. A CPI that cannot resize makes the run copy instead. */
+export async function resizeDisk(
+  run: DeployRun,
+  change: { readonly diskCid: string; readonly sizeMiB: number; readonly vmCid?: string },
+  stage: StageScope,
+): Promise<void> {
+  const { diskCid, sizeMiB, vmCid } = change;
+  const { size } = run.diskRecord(diskCid);
+  if (vmCid !== undefined) {
+    await stage.step(`Detaching disk '${diskCid}'`, (step) => detachFrom(run, vmCid, diskCid, step));
+  }
+  await stage.step(`Resizing disk '${diskCid}' from ${size} to ${sizeMiB} MiB`, async (step) => {
+    try {
+      await run.effects.change('resize_disk', { disk_cid: diskCid, size: sizeMiB }, (context) =>
+        run.cloud.resizeDisk(context, diskCid, sizeMiB),
+      );
+    } catch (error) {
+      if (!isNotOffered(error)) throw error;
+      run.mustCopy = true;
+      step.skip('The CPI does not resize disks: the data is copied to a new one');
+      return;
+    }
+    await run.store.update({
+      disks: (run.state.disks ?? []).map((disk) =>
+        disk.cid === diskCid ? { ...disk, size: sizeMiB } : disk,
+      ),
+    });
+  });
+}
+
 /** The agent copies and verifies; only its word that all is there makes the new disk the current one. */
 export async function migrateDisk(
   run: DeployRun,
@@ -111,8 +141,12 @@ export async function detachDisk(run: DeployRun, diskCid: string, stage: StageSc
 }
 
 async function release(run: DeployRun, diskCid: string, step: StepScope): Promise<void> {
-  if (diskCid === run.currentDiskCid) throw new Error('the disk that serves is never detached');
-  const vmCid = run.vm.cid;
+  if (diskCid === run.currentDiskCid) throw new Error('the disk that serves is never released');
+  await detachFrom(run, run.vm.cid, diskCid, step);
+  run.detachedDisks.add(diskCid);
+}
+
+async function detachFrom(run: DeployRun, vmCid: string, diskCid: string, step: StepScope): Promise<void> {
   const agent = await run.agent();
   await run.effects.change('detach_disk', { vm_cid: vmCid, disk_cid: diskCid }, async (context) => {
     if ((await agent.listDisk(run.uninterrupted)).includes(diskCid))
@@ -124,7 +158,6 @@ async function release(run: DeployRun, diskCid: string, step: StepScope): Promis
       if (!isGone(error)) throw error;
     }
   });
-  run.detachedDisks.add(diskCid);
   await waitForAgent(run, agent, run.limits.agentMs, step);
 }
 
