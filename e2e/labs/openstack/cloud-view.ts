@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import { Agent, request } from 'undici';
 
 /** What `up` prints, as it stands in its file of settings. */
@@ -150,6 +151,28 @@ export class CloudView {
   async releaseFloatingIp(id: string): Promise<void> {
     await this.login();
     await this.call('DELETE', `${this.#neutron}/floatingips/${id}`);
+  }
+
+  /** A file in the format of qcow2, which becomes an image of the project. */
+  async uploadImage(name: string, file: string): Promise<string> {
+    await this.login();
+    const images = `${this.#service(9292)}/v2/images`;
+    const about = { name, disk_format: 'qcow2', container_format: 'bare' };
+    const { id } = (await this.call('POST', images, about)) as { id: string };
+    const { statusCode, body } = await request(`${images}/${id}/file`, {
+      method: 'PUT',
+      dispatcher: this.#dispatcher,
+      headers: { 'x-auth-token': this.#token, 'content-type': 'application/octet-stream' },
+      body: createReadStream(file),
+    });
+    await body.dump();
+    if (statusCode >= 300) throw new Error(`Glance does not take ${file}: ${statusCode}`);
+    return id;
+  }
+
+  async deleteImage(id: string): Promise<void> {
+    await this.login();
+    await this.call('DELETE', this.#urlOf('image', id));
   }
 
   /** Sets the project's quota as the administrator; what is answered sets it back. */

@@ -22,6 +22,9 @@ export interface DeployedParts {
 const deployLimitMs = 35 * 60_000;
 const requestLimitMs = 90_000;
 
+/** In what the deployer writes down of its calls. */
+const askedForSpec = /"to":"agent","method":"release_apply_spec","durationMs":\d+,"failed":false/;
+
 type ServiceAccess = () => Promise<{ readonly ca: string; readonly password: string }>;
 
 /** The service of the example on the floating IP, seen by its clients. */
@@ -64,8 +67,9 @@ class Service {
 
 interface State {
   readonly current_vm_cid: string;
+  readonly current_stemcell_id: string;
   readonly disks?: readonly { readonly cid: string }[];
-  readonly stemcells?: readonly { readonly cid: string }[];
+  readonly stemcells?: readonly { readonly id: string; readonly cid: string }[];
 }
 
 /** One manifest from nothing to the running service, to a new server with the old volume, and away again. */
@@ -77,6 +81,8 @@ interface Journey {
   /** Documents in the registry of the deploy while the server is there; without a registry they are its user data. */
   readonly storedSettings: 0 | 1;
   readonly metadata: Readonly<Record<string, string>>;
+  /** Image that the operator has made and the second deploy uses: it is not the deployer's to delete. */
+  readonly adoptedImage?: string;
   deploy(): Promise<Finished>;
   recreate(): Promise<Finished>;
   delete(): Promise<Finished>;
@@ -92,6 +98,12 @@ async function play(
   const stateFile = journey.manifest.replace(/\.yml$/, '-state.json');
   const state = async () => JSON.parse(await readFile(stateFile, 'utf8')) as State;
   const line = (what: string, body: () => Promise<unknown>) => report.case(name, what, body);
+  const look = async () => {
+    const { current_vm_cid: vm, current_stemcell_id: used, disks, stemcells } = await state();
+    const stemcell = stemcells?.find(({ id }) => id === used)?.cid;
+    await lookAt(cloud, floating, journey, { vm, disk: disks?.[0]?.cid, stemcell });
+    return vm;
+  };
   let first = '';
   try {
     const isDeployed = await line('all steps, to the service that answers', async () => {
@@ -100,19 +112,15 @@ async function play(
     if (!isDeployed) return;
     await line('the service is reached on the floating IP, and keeps what it is given', () => service.keep());
     await line('image, server, floating IP and volume are what they should be, by the APIs', async () => {
-      const { current_vm_cid: vm, disks, stemcells } = await state();
-      first = vm;
-      await lookAt(cloud, floating, journey, { vm, disk: disks?.[0]?.cid, stemcell: stemcells?.[0]?.cid });
+      first = await look();
     });
     await line('the registry of the deploy has the settings of this server, if there is one', async () => {
       strictEqual(storedSettings(stateFile), journey.storedSettings);
     });
     await line('a new server gets the volume with its data', async () => {
       tellSteps(report, await journey.recreate());
-      const { current_vm_cid: vm, disks, stemcells } = await state();
-      notStrictEqual(vm, first);
+      notStrictEqual(await look(), first);
       await service.kept();
-      await lookAt(cloud, floating, journey, { vm, disk: disks?.[0]?.cid, stemcell: stemcells?.[0]?.cid });
       strictEqual(await cloud.has('server', first), false);
       strictEqual(storedSettings(stateFile), journey.storedSettings);
     });
@@ -124,7 +132,9 @@ async function play(
       if (known === undefined) return;
       strictEqual(await cloud.has('server', known.current_vm_cid), false);
       for (const { cid } of known.disks ?? []) strictEqual(await cloud.has('volume', cid), false);
-      for (const { cid } of known.stemcells ?? []) strictEqual(await cloud.has('image', cid), false);
+      for (const { cid } of known.stemcells ?? []) {
+        strictEqual(await cloud.has('image', cid), cid === journey.adoptedImage);
+      }
       strictEqual((await cloud.floatingIp(floating.id)).port_id, null);
     });
   }
@@ -221,7 +231,8 @@ export async function deployByCreateEnv(
 
 /**
  * Through micro_bosh.yml, as the OpenStack plug-in of bosh micro was used: a micro stemcell, and settings from the registry
- * of the deploy, which the server reaches over the tunnel that the key pair opens.
+ * of the deploy, which the server reaches over the tunnel that the key pair opens. First the stemcell is a tarball; the new
+ * server is made from an image that is in Glance already, so that its agent is asked for the apply spec.
  */
 export async function deployByMicro(
   lab: OpenstackLab,
@@ -237,21 +248,15 @@ export async function deployByMicro(
   const privateIp = '10.77.0.60';
   const certificate = await makeCertificate(folder, floating.address);
   const password = 'lab-secret';
-  const write = (instanceType: string) =>
-    writeFile(
-      manifest,
-      JSON.stringify(
-        microManifest(
-          lab,
-          { privateIp, floatingIp: floating.address },
-          { certificate, password, instanceType },
-        ),
-      ),
-      { mode: 0o600 },
-    );
+  const addresses = { privateIp, floatingIp: floating.address };
+  await writeFile(manifest, JSON.stringify(microManifest(lab, addresses, { certificate, password })), {
+    mode: 0o600,
+  });
   const micro = (...args: string[]) => bounded(env, 'micro', ...args);
+  let image: string | undefined;
   try {
-    await write('m1.small');
+    const adopted = await uploadImage(cloud, folder, microStemcell);
+    image = adopted;
     await micro('deployment', folder);
     const journey: Journey = {
       name: 'micro deploy',
@@ -260,18 +265,30 @@ export async function deployByMicro(
       service: new Service(floating.address, async () => ({ ca: certificate.certificate, password })),
       storedSettings: 1,
       metadata: { deployment: 'lab-micro', index: '0' },
+      adoptedImage: adopted,
       deploy: () => micro('deploy', microStemcell, '--tty', '-n'),
-      // Another flavor is what only a new server can have.
       recreate: async () => {
-        await write('m1.medium');
-        return micro('deploy', '--update', '--tty', '-n');
+        const updated = await micro('deploy', '--image', adopted, '--update', '--tty', '-n');
+        const calls = await readFile(join(folder, 'micro_bosh-state.json.d/events.jsonl'), 'utf8');
+        match(calls, askedForSpec);
+        return updated;
       },
       delete: () => micro('delete', '--tty', '-n'),
     };
     await play(journey, cloud, floating, report);
   } finally {
+    if (image !== undefined) await cloud.deleteImage(image);
     await cloud.releaseFloatingIp(floating.id);
   }
+}
+
+/** As an operator brings a stemcell into a cloud before the deploy. */
+async function uploadImage(cloud: CloudView, folder: string, stemcell: string): Promise<string> {
+  const unpacked = join(folder, 'stemcell');
+  await mkdir(unpacked);
+  await succeed(['tar', '-xzf', stemcell, '-C', unpacked, 'image'], { timeoutMs: requestLimitMs });
+  await succeed(['tar', '-xzf', join(unpacked, 'image'), '-C', unpacked], { timeoutMs: requestLimitMs });
+  return cloud.uploadImage('micro stemcell', join(unpacked, 'root.img'));
 }
 
 async function bounded(

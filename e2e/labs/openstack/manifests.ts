@@ -19,7 +19,6 @@ export function microManifest(
   wanted: {
     readonly certificate: Certificate;
     readonly password: string;
-    readonly instanceType: string;
   },
 ) {
   const { certificate, privateKey } = wanted.certificate;
@@ -36,7 +35,7 @@ export function microManifest(
     },
     resources: {
       persistent_disk: 1024,
-      cloud_properties: { instance_type: wanted.instanceType, availability_zone: 'nova' },
+      cloud_properties: { instance_type: 'm1.small', availability_zone: 'nova' },
     },
     cloud: {
       plugin: 'openstack',
