@@ -24,7 +24,8 @@ describe('command line', () => {
   it('keeps the values of a repeated flag in their order', async () => {
     const seen = await parse(['create-env', 'm.yml', '-o', 'b', '-v', 'x=1', '-o', 'a', '-v', 'y=2']);
 
-    expect(seen?.options).toMatchObject({ opsFile: ['b', 'a'], var: ['x=1', 'y=2'], varFile: [] });
+    expect(seen?.options).toMatchObject({ opsFile: ['b', 'a'], var: ['x=1', 'y=2'] });
+    expect(seen?.options).not.toHaveProperty('varFile');
     expect(seen?.args).toEqual(['m.yml']);
   });
 

@@ -81,12 +81,10 @@ export function declareCommand(
   for (const alias of declaration.aliases ?? []) command.alias(alias);
   for (const option of declaration.options ?? []) {
     if (option.repeatable) {
-      command.option(
-        option.flags,
-        option.summary,
-        (value: string, previous: readonly string[]) => [...previous, value],
-        [],
-      );
+      command.option(option.flags, option.summary, (value: string, previous: readonly string[] = []) => [
+        ...previous,
+        value,
+      ]);
     } else {
       command.option(option.flags, option.summary);
     }

@@ -94,7 +94,6 @@ export async function run(
 
 const secretKey = /passw|secret|private|token|api_?key|access_key|mbus|^user_data$|credential|ca_key/i;
 
-/** Every value under such a key is cut out of all texts of the bundle. */
 /** What the store holds is cut out of the bundle; one that is not there or is broken holds nothing that was deployed. */
 async function secretsInBundle(
   varsStore: string | undefined,
@@ -109,6 +108,7 @@ async function secretsInBundle(
   }
 }
 
+/** Every value under such a key is cut out of all texts of the bundle. */
 function registerSecrets(value: Json, context: CommandContext, isSecret = false): void {
   if (typeof value === 'string') {
     if (!isSecret || value.length < 4) return;
