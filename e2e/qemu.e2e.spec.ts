@@ -1,0 +1,3 @@
+import { describeQemuJourney } from './support/qemu-journey.ts';
+
+describeQemuJourney();
