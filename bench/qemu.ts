@@ -4,7 +4,11 @@ import { join } from 'node:path';
 import { isJsonObject } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import { bootStemcell } from '../e2e/labs/qemu/boot-flavour.ts';
+import { succeed } from '../e2e/support/commands.ts';
+import { Example } from '../e2e/support/example.ts';
 import { buildStemcell, flavouredStemcell, stemcellCache } from '../e2e/support/full-stemcell.ts';
+import { QemuView } from '../e2e/support/qemu-example.ts';
+import { overheadOfRecreation } from './recreation.ts';
 import { timeMs, type BenchResult, type Figure } from './result.ts';
 
 /** A machine of QEMU, emulated, from its start until its agent answers, and where the time goes. */
@@ -72,8 +76,23 @@ export async function run(): Promise<BenchResult> {
       { label: 'idle agent, CPU time in a minute (emulated)', value: facts.cpuMs, unit: 'ms' },
       { label: 'stemcell built from a cached root file system', value: buildMs / 1000, unit: 's' },
       { label: 'stemcell', value: (await stat(stemcell)).size / 2 ** 20, unit: 'MiB' },
+      ...(await recreation(stemcell)),
     ],
   };
+}
+
+/** The example on such a machine, made anew. */
+async function recreation(stemcell: string): Promise<readonly Figure[]> {
+  const example = await Example.create('10.245.90');
+  try {
+    const release = join(example.directory, 'release.tgz');
+    await succeed(['packaging/releases/microbosh-registry/build', '--with-runtime', '--file', release]);
+    await QemuView.prepare(example, stemcell, release);
+    await example.create();
+    return await overheadOfRecreation(example, 1, '<= 10 %');
+  } finally {
+    await example.tearDown();
+  }
 }
 
 async function timeToBuild(): Promise<number> {
