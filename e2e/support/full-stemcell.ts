@@ -30,11 +30,16 @@ export async function buildStemcell(
     readonly out: string;
     readonly cache?: string;
     readonly micro?: { readonly release: string; readonly job: string };
+    /** Name of a user of this machine; else whoever runs the tests. */
+    readonly user?: string;
   },
 ): Promise<string> {
-  const { out, cache, micro } = options;
+  const { out, cache, micro, user } = options;
   await succeed(
     [
+      ...(user === undefined
+        ? ([] as const)
+        : (['runuser', '-u', user, '--', 'env', `HOME=${out}`] as const)),
       'bin/microbosh',
       'build-stemcell',
       ...['--iaas', iaas, '--no-compilers', '--stemcell-version', version],
