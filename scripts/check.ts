@@ -1,5 +1,5 @@
-/** Runs the checks in order, goes on after a failure, and counts. Set-up is done by ./check. */
-import { spawnSync } from 'node:child_process';
+/** Runs the checks, some beside each other, goes on after a failure, and counts. Set-up is done by ./check. */
+import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { delimiter, dirname, join, relative } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
@@ -29,25 +29,41 @@ const totals = { passed: 0, failed: 0, skipped: 0 };
 /** What failed, for the end of the output: the log of a full run is too long to search. */
 const failures: string[] = [];
 
-function run(title: string, argv: readonly [string, ...string[]], timeoutMs: number): boolean {
-  const started = Date.now();
-  console.log(`\n== ${title}`);
-  const [program, ...args] = argv;
-  const result = spawnSync(program, args, {
-    cwd: root,
-    env,
-    stdio: ['ignore', 'inherit', 'inherit'],
-    timeout: timeoutMs,
+/** Runs one program; its output is shown at once, or given to `collect`. */
+function execute(
+  [program, ...args]: readonly [string, ...string[]],
+  timeoutMs: number,
+  collect?: (text: string) => void,
+): Promise<boolean> {
+  return new Promise((resolve) => {
+    const child = spawn(program, args, {
+      cwd: root,
+      env,
+      stdio: ['ignore', collect ? 'pipe' : 'inherit', collect ? 'pipe' : 'inherit'],
+      timeout: timeoutMs,
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk: Buffer) => collect?.(chunk.toString()));
+    }
+    child.once('error', ({ message }) => {
+      console.error(`${program}: ${message}`);
+      resolve(false);
+    });
+    child.once('close', (exitCode) => resolve(exitCode === 0));
   });
-  const ok = result.status === 0;
-  if (result.error) console.error(`${program}: ${result.error.message}`);
-  console.log(`== ${title}: ${ok ? 'ok' : 'FAILED'} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
-  return ok;
 }
 
-/** A check that is one case: passed or failed. */
-function single(title: string, argv: readonly [string, ...string[]], timeoutMs: number): void {
-  if (run(title, argv, timeoutMs)) totals.passed += 1;
+function ended(title: string, ok: boolean, started: number): string {
+  return `== ${title}: ${ok ? 'ok' : 'FAILED'} (${((Date.now() - started) / 1000).toFixed(1)} s)`;
+}
+
+/** A check that is one case: passed or failed. Others may run beside it: what it prints comes when it has ended. */
+async function single(title: string, argv: readonly [string, ...string[]], timeoutMs: number): Promise<void> {
+  const started = Date.now();
+  let output = '';
+  const ok = await execute(argv, timeoutMs, (text) => (output += text));
+  console.log(`\n== ${title}\n${output}${ended(title, ok, started)}`);
+  if (ok) totals.passed += 1;
   else {
     totals.failed += 1;
     failures.push(title);
@@ -88,10 +104,12 @@ function entry(title: string, message: string): string {
 }
 
 /** A vitest project: its cases are counted; a run that ends without a report counts as one failure. */
-function vitest(project: string, timeoutMs: number, filters: readonly string[] = []): void {
+async function vitest(project: string, timeoutMs: number, filters: readonly string[] = []): Promise<void> {
   const file = join(reports, `${project}.json`);
-  const ok = run(
-    `tests: ${project}`,
+  const started = Date.now();
+  const title = `tests: ${project}`;
+  console.log(`\n== ${title}`);
+  const ok = await execute(
     [
       'nx',
       'run',
@@ -103,6 +121,7 @@ function vitest(project: string, timeoutMs: number, filters: readonly string[] =
     ],
     timeoutMs,
   );
+  console.log(ended(title, ok, started));
   try {
     const report = JSON.parse(readFileSync(file, 'utf8')) as VitestReport;
     totals.passed += report.numPassedTests;
@@ -125,19 +144,25 @@ function vitest(project: string, timeoutMs: number, filters: readonly string[] =
 }
 
 const minute = 60_000;
-single('format', ['prettier', '--check', '--log-level=warn', '.'], 5 * minute);
-single('lint and module boundaries', ['nx', 'run', 'microbosh:lint'], 10 * minute);
-single('types', ['nx', 'run', 'microbosh:typecheck'], 5 * minute);
-vitest('unit', 10 * minute);
-single('bundles', [process.execPath, 'scripts/bundle.ts'], 2 * minute);
-single('registry release', ['packaging/releases/microbosh-registry/build'], 2 * minute);
+await Promise.all([
+  single('lint and module boundaries', ['nx', 'run', 'microbosh:lint'], 10 * minute),
+  single('format', ['prettier', '--check', '--log-level=warn', '.'], 5 * minute).then(() =>
+    single('types', ['nx', 'run', 'microbosh:typecheck'], 5 * minute),
+  ),
+]);
+await vitest('unit', 10 * minute);
+await single('bundles', [process.execPath, 'scripts/bundle.ts'], 2 * minute);
+await single('registry release', ['packaging/releases/microbosh-registry/build'], 2 * minute);
 if (quick) {
-  vitest('e2e', 5 * minute, ['e2e/quick/']);
+  await vitest('e2e', 5 * minute, ['e2e/quick/']);
 } else {
-  single('cpi release', ['packaging/releases/microbosh-cpi/build'], 2 * minute);
-  vitest('int', 25 * minute);
-  vitest('machine', 25 * minute);
-  vitest('e2e', 40 * minute);
+  await single('cpi release', ['packaging/releases/microbosh-cpi/build'], 2 * minute);
+  await vitest('int', 25 * minute);
+  // Those tests wait more than they compute: the stemcells of the journeys are built meanwhile.
+  const stemcells = single('stemcells', [process.execPath, 'e2e/support/build-stemcells.ts'], 20 * minute);
+  await vitest('machine', 25 * minute);
+  await stemcells;
+  await vitest('e2e', 40 * minute);
 }
 
 if (failures.length > 0) console.log(`\nFailed:\n${failures.map((failure) => `- ${failure}`).join('\n')}`);
