@@ -17,8 +17,8 @@ export async function run(): Promise<BenchResult> {
   const buildMs = await timeToBuild();
   let inside = '';
   const report = await bootStemcell(stemcell, {
-    visit: async (runInside) => {
-      inside = await runInside(idleScript);
+    visit: async (guest) => {
+      inside = await guest.run(idleScript);
     },
   });
   if (report.status === undefined)

@@ -53,7 +53,7 @@ const assets = join(out, 'lib/assets');
 const wasm = import.meta.resolve('@ruby/3.4-wasm-wasi/dist/ruby+stdlib.wasm');
 cpSync(fileURLToPath(wasm), join(assets, 'ruby.wasm'));
 cpSync(join(root, 'libs/ruby-templates/src/evaluation.rb'), join(assets, 'evaluation.rb'));
-for (const name of ['customize.sh', 'overlay']) {
+for (const name of ['customize.sh', 'overlay', 'overlay-aws']) {
   cpSync(join(root, 'libs/stemcell-builder', name), join(assets, 'stemcell-builder', name), {
     recursive: true,
   });

@@ -106,11 +106,11 @@ export class AwsView {
     ];
   }
 
-  async userData(instanceId: string): Promise<unknown> {
+  async userData(instanceId: string): Promise<Buffer> {
     const { UserData } = await this.#ec2.send(
       new DescribeInstanceAttributeCommand({ InstanceId: instanceId, Attribute: 'userData' }),
     );
-    return JSON.parse(Buffer.from(UserData?.Value ?? '', 'base64').toString('utf8'));
+    return Buffer.from(UserData?.Value ?? '', 'base64');
   }
 
   async image(id: string) {

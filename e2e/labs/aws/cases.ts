@@ -125,7 +125,7 @@ export function awsCases(lab: AwsLab): readonly LabCase[] {
       name: 'the agent is told everything in the user data',
       body: () =>
         withVm({}, dynamicNetwork(place), async (cid, networks) => {
-          const data = (await view.userData(cid)) as JsonObject;
+          const data = JSON.parse((await view.userData(cid)).toString('utf8')) as JsonObject;
           const nic = (await view.instance(cid))?.NetworkInterfaces?.[0];
           strictEqual(networks?.['default']?.mac, nic?.MacAddress);
           strictEqual(data['agent_id'], 'agent-1');

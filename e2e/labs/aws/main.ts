@@ -2,17 +2,17 @@
  * Proves the AWS CPI against moto, with its validation switched on: the contract, as a library and as the executable, cases
  * of AWS, and the matrix of faults. That nothing is left is read from moto's own API.
  *
- *   npm run lab:aws [-- --contract [--deploy]] [--methods create_vm,delete_vm] [--faults 503,401]
+ *   npm run lab:aws [-- [--part NAME]… [--methods create_vm,delete_vm] [--faults 503,401]]
  *
  * moto comes from PyPI into a virtual environment (kept in /var/tmp/microbosh-labs, or LAB_DIR). Where that is not possible
- * the cases are named and counted as skipped. --contract leaves deploys and the matrix of faults out, --deploy adds the
- * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, then the two builds in packaging/releases).
- * --methods takes only some rows of the table, --faults only faults whose name is given.
+ * the cases are named and counted as skipped.
+ * --part: contract, cases, deploy (needs root, dist/stemcells and dist/releases: npm run bundle, then the two builds in
+ * packaging/releases), guest (builds a stemcell, needs QEMU) or faults only. --methods takes only some rows of the table, --faults
+ * only faults whose name is given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { contractChecks, ProcessCpi, processChecks } from '@microbosh/cpi';
 import type { ConformanceInput, Cpi } from '@microbosh/cpi';
 import { awsUnderTest } from '@microbosh/cpi-aws/testing';
@@ -23,25 +23,21 @@ import { FaultProxy } from '../fault-proxy/fault-proxy.ts';
 import { LabReport } from '../../support/lab-report.ts';
 import { deployCases } from '../clouds/deploys.ts';
 import type { MicroManifest } from '../clouds/deploys.ts';
+import { guestCases } from '../clouds/guests.ts';
+import type { GuestLab } from '../clouds/guests.ts';
 import { CaseRunner, stemcellFormats } from '../clouds/lab-cases.ts';
 import type { Suite } from '../clouds/lab-cases.ts';
+import { labOptions } from '../clouds/lab-options.ts';
 import { AwsView } from './aws-view.ts';
 import type { AwsPlace } from './aws-view.ts';
-import { awsCases, vmProperties } from './cases.ts';
+import { awsCases, dynamicNetwork, vmProperties } from './cases.ts';
 import type { AwsLab } from './cases.ts';
 import { awsFaults } from './faults.ts';
 import { installMoto, Moto } from './moto.ts';
 import { motoDeviations } from './moto-deviations.ts';
 
 const root = dirname(dirname(dirname(import.meta.dirname)));
-const { values } = parseArgs({
-  options: {
-    contract: { type: 'boolean', default: false },
-    deploy: { type: 'boolean', default: false },
-    methods: { type: 'string' },
-    faults: { type: 'string' },
-  },
-});
+const options = labOptions();
 const directory = process.env['LAB_DIR'] ?? '/var/tmp/microbosh-labs';
 const absent = {
   vm: 'i-00000000000000000',
@@ -160,6 +156,12 @@ function microManifests(aws: JsonObject, network: JsonObject, subnet: string): r
   ];
 }
 
+function settingsIn(userData: Buffer, cid: string): JsonObject {
+  const data: unknown = JSON.parse(userData.toString('utf8'));
+  if (!isJsonObject(data)) throw new Error(`${cid} has no settings in its user data`);
+  return data;
+}
+
 async function deploys(
   runner: CaseRunner,
   lab: AwsLab,
@@ -173,11 +175,7 @@ async function deploys(
   const network = { subnet: subnetId };
   const prepared = await deployCases({
     ...{ plugin: 'aws', work, cloud: view, before, properties: { aws }, imagePath: image.path, subnet },
-    settingsOf: async (cid) => {
-      const data = await view.userData(cid);
-      if (!isJsonObject(data)) throw new Error(`${cid} has no user data`);
-      return data;
-    },
+    settingsOf: async (cid) => settingsIn(await view.userData(cid), cid),
     releaseProperties: { aws },
     ...{ stemcellFormat: 'aws-raw', stemcellProperties: { name: 'lab', version: '1', disk: 1024 } },
     vmProperties: { ...vmProperties(place), security_groups: [securityGroup] },
@@ -188,6 +186,18 @@ async function deploys(
   } finally {
     await prepared.end();
   }
+}
+
+function guestLab({ endpoint, place, image, view }: AwsLab, work: string): GuestLab {
+  return {
+    ...{ iaas: 'aws', work, imagePath: image.path, networks: dynamicNetwork(place) },
+    stemcellProperties: { name: 'guest', version: '1', disk: 1024 },
+    open: () => ({ cpi: awsUnderTest(endpoint), close: async () => undefined }),
+    // QEMU's NVMe disks do not tell the names that EC2 gives to disks.
+    vmProperties: { ...vmProperties(place), ephemeral_disk: { use_root_disk: true } },
+    contentOf: (cid) => view.userData(cid),
+    settingsOf: async (cid) => settingsIn(await view.userData(cid), cid),
+  };
 }
 
 async function main(report: LabReport): Promise<void> {
@@ -207,16 +217,22 @@ async function main(report: LabReport): Promise<void> {
     const view = new AwsView(endpoint);
     const place = moto === undefined ? nowhere : await view.seed();
     const before = new Set(moto === undefined ? [] : await view.everything());
-    const methods = values.methods?.split(',');
-    const runner = new CaseRunner(report, { isThere: moto !== undefined, cloud: view, before, methods });
-    await runner.suites(await suites(endpoint, place, image.path, work));
+    const { wants, methods, faults } = options;
+    const isThere = moto !== undefined;
+    const runner = new CaseRunner(report, { isThere, cloud: view, before, methods });
     const lab = { endpoint, place, image, view };
-    await runner.run(stemcellFormats('aws', awsUnderTest(endpoint)));
-    await runner.clean(awsCases(lab));
-    if (moto !== undefined && (!values.contract || values.deploy)) await deploys(runner, lab, work, before);
-    if (values.contract) return;
-    for (const each of awsFaults({ ...lab, before, onlyFaults: values.faults?.split(',') }))
-      await runner.run(each);
+    if (wants('contract')) {
+      await runner.suites(await suites(endpoint, place, image.path, work));
+      await runner.run(stemcellFormats('aws', awsUnderTest(endpoint)));
+    }
+    if (wants('cases')) await runner.clean(awsCases(lab));
+    if (wants('deploy')) {
+      if (isThere) await deploys(runner, lab, work, before);
+      else report.skip('deploy', 'deploys with local guests');
+    }
+    if (wants('guest')) await runner.clean(guestCases(guestLab(lab, work)));
+    if (!wants('faults')) return;
+    for (const each of awsFaults({ ...lab, before, onlyFaults: faults })) await runner.run(each);
   } finally {
     await front?.stop();
     await moto?.stop();

@@ -369,6 +369,9 @@ async function gone(deletion: Promise<void>): Promise<void> {
 }
 
 export function faultMatrix(lab: FaultLab): readonly LabCase[] {
+  const unknown = lab.onlyFaults?.find((name) => !Object.hasOwn(lab.faults, name));
+  if (unknown !== undefined)
+    throw new Error(`no fault '${unknown}'; there are: ${Object.keys(lab.faults).join(', ')}`);
   const matrix = new Matrix(lab);
   return matrix.scenarios().map((scenario) => ({
     method: scenario.method,

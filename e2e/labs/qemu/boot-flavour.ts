@@ -1,4 +1,5 @@
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,6 +7,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { Agent, request } from 'undici';
 import { withQmp } from '@microbosh/cpi-qemu';
+import { isJsonObject } from '@microbosh/errors';
+import type { Json, JsonObject } from '@microbosh/errors';
 import { NodeCommandRunner } from '@microbosh/host';
 import { isIaas, type Iaas } from '@microbosh/stemcell-builder';
 import { devicesOf } from './devices.ts';
@@ -14,8 +17,20 @@ import { serveMetadata, writeMedium } from './settings-medium.ts';
 
 const runner = new NodeCommandRunner();
 const timeoutMs = 400_000;
-const mac = '52:54:00:6d:62:01';
+const ownMac = '52:54:00:6d:62:01';
 const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 15_000 });
+
+type Machine = Exclude<Iaas, 'local'>;
+
+/** Where every machine but that of AWS is: in the user network of QEMU. */
+export const guestNetwork = {
+  type: 'manual',
+  ip: '10.0.2.15',
+  netmask: '255.255.255.0',
+  gateway: '10.0.2.2',
+  dns: ['10.0.2.3'],
+  default: ['dns', 'gateway'],
+} as const;
 
 interface Keys {
   /** Of the agent's endpoint, PEM. */
@@ -44,36 +59,47 @@ async function makeKeys(work: string): Promise<Keys> {
   };
 }
 
-function settings(iaas: Iaas, ephemeral: string | undefined, keys: Keys): Record<string, unknown> {
+/** What the machine is told, and what tells it: user data, or the image of a CD-ROM or a config drive. */
+export interface Delivery {
+  readonly settings: JsonObject;
+  readonly content: Buffer;
+}
+
+/** Settings of this file, on a medium that is no CPI's. */
+async function ownDelivery(iaas: Machine, env: JsonObject, work: string): Promise<Delivery> {
+  const ownSettings = settings(iaas, env);
+  const text = JSON.stringify(ownSettings);
+  if (iaas === 'aws') return { settings: ownSettings, content: Buffer.from(text) };
+  const medium = join(work, 'own-medium.iso');
+  if (iaas === 'vsphere' || iaas === 'vcloud') await writeMedium(medium, 'env', { env: text });
+  else {
+    await writeMedium(medium, 'config-2', {
+      'ec2/latest/meta-data.json': '{"instance-id":"lab"}',
+      'ec2/latest/user-data': text,
+    });
+  }
+  return { settings: ownSettings, content: await readFile(medium) };
+}
+
+function settings(iaas: Machine, env: JsonObject): JsonObject {
   return {
     agent_id: `lab-${iaas}`,
     vm: { name: `lab-${iaas}` },
     mbus: 'https://lab:secret@0.0.0.0:6868',
     networks:
-      iaas === 'aws'
-        ? { default: { type: 'dynamic' } }
-        : {
-            default: {
-              type: 'manual',
-              ip: '10.0.2.15',
-              netmask: '255.255.255.0',
-              gateway: '10.0.2.2',
-              dns: ['10.0.2.3'],
-              default: ['dns', 'gateway'],
-              mac,
-            },
-          },
-    disks: { system: '0', ephemeral: ephemeral ?? null, persistent: {} },
+      iaas === 'aws' ? { default: { type: 'dynamic' } } : { default: { ...guestNetwork, mac: ownMac } },
+    disks: { system: '0', ephemeral: devicesOf(iaas).ephemeral?.hint ?? null, persistent: {} },
     ntp: [],
     blobstore: { provider: 'local', options: { blobstore_path: '/var/vcap/data/blobs' } },
-    env: {
-      bosh: {
-        password: '*',
-        authorized_keys: [keys.sshKey],
-        mbus: { cert: { certificate: keys.certificate, private_key: keys.privateKey } },
-      },
-    },
+    env,
   };
+}
+
+/** The network card of the settings. */
+function macOf(networks: Json | undefined): string {
+  const [network] = isJsonObject(networks) ? Object.values(networks) : [];
+  const mac = isJsonObject(network) ? network['mac'] : undefined;
+  return typeof mac === 'string' ? mac : ownMac;
 }
 
 export interface BootReport {
@@ -93,35 +119,43 @@ export interface BootReport {
 /** Runs a script in the machine as root, through its SSH server. */
 export type RunInside = (script: string) => Promise<string>;
 
+/** A machine whose agent has answered. */
+export interface Guest {
+  readonly run: RunInside;
+  /** Where the agent's port is on this machine. */
+  readonly agentPort: number;
+  /** That the settings' env gives the agent. Its name is `agent`. */
+  readonly certificate: string;
+}
+
 export interface BootOptions {
+  /** Delivers settings with this env. Default: settings of this lab. */
+  readonly deliver?: (env: JsonObject) => Promise<Delivery>;
   /** The machine is reset, as by a power cut, when it has run for that long since its start or its last reset. */
   readonly cutsAfterSeconds?: readonly number[];
   /** Called when the agent has answered. */
-  readonly visit?: (run: RunInside) => Promise<void>;
+  readonly visit?: (guest: Guest) => Promise<void>;
 }
 
 /** Boots a stemcell with the devices of its IaaS until its agent answers over HTTPS. */
 export async function bootStemcell(
   stemcell: string,
-  { cutsAfterSeconds = [], visit }: BootOptions = {},
+  { cutsAfterSeconds = [], deliver, visit }: BootOptions = {},
 ): Promise<BootReport> {
   const iaas = /microbosh-stemcell-[^-]+-([a-z]+)-/.exec(stemcell)?.[1] ?? '';
   if (!isIaas(iaas) || iaas === 'local') throw new Error(`${stemcell}: not a stemcell for a machine`);
   const work = await mkdtemp(join(tmpdir(), 'mb-flavour-'));
-  const devices = devicesOf(iaas);
-  const keys = await makeKeys(work);
-  const userData = JSON.stringify(settings(iaas, devices.ephemeral?.hint, keys));
-  const metadata = await serveMetadata(userData);
+  let metadata: Server | undefined;
   try {
-    const image = await imageOf(stemcell, work);
+    const devices = devicesOf(iaas);
+    const keys = await makeKeys(work);
+    const cert = { certificate: keys.certificate, private_key: keys.privateKey };
+    const env = { bosh: { password: '*', authorized_keys: [keys.sshKey], mbus: { cert } } };
+    const delivery = await (deliver?.(env) ?? ownDelivery(iaas, env, work));
+    metadata = await serveMetadata(delivery.content);
     const medium = join(work, 'medium.iso');
-    if (iaas === 'vsphere' || iaas === 'vcloud') await writeMedium(medium, 'env', { env: userData });
-    else {
-      await writeMedium(medium, 'config-2', {
-        'ec2/latest/meta-data.json': '{"instance-id":"lab"}',
-        'ec2/latest/user-data': userData,
-      });
-    }
+    await writeFile(medium, delivery.content);
+    const image = await imageOf(stemcell, work);
     await runner.run(['qemu-img', 'resize', '-q', image, '8G']);
     const ephemeral = join(work, 'ephemeral.qcow2');
     await runner.run(['qemu-img', 'create', '-q', '-f', 'qcow2', ephemeral, '4G']);
@@ -150,7 +184,12 @@ export async function bootStemcell(
         ...devices.disk,
         ...(devices.ephemeral?.disk ?? []).map((argument) => argument.replace('$EPHEMERAL', ephemeral)),
         ...devices.medium.map((argument) => argument.replace('$MEDIUM', medium)),
-        ...['-netdev', network, '-device', `${devices.nic},netdev=net0,mac=${mac}`],
+        ...[
+          '-netdev',
+          network,
+          '-device',
+          `${devices.nic},netdev=net0,mac=${macOf(delivery.settings['networks'])}`,
+        ],
       ],
       // The user network complains about every packet that comes before the machine listens.
       { stdio: 'ignore' },
@@ -164,7 +203,10 @@ export async function bootStemcell(
       }
       const status = await answerOf(port, () => qemu.exitCode === null);
       const seconds = (Date.now() - startedAt) / 1000;
-      if (status !== undefined) await visit?.((script) => runInside(script, sshPort, keys.sshKeyFile));
+      if (status !== undefined) {
+        const run = (script: string) => runInside(script, sshPort, keys.sshKeyFile);
+        await visit?.({ run, agentPort: port, certificate: keys.certificate });
+      }
       await stop(qemu);
       const said = await readFile(consoleLog, 'utf8').catch(() => '');
       return {
@@ -181,7 +223,7 @@ export async function bootStemcell(
       await watching;
     }
   } finally {
-    metadata.close();
+    metadata?.close();
     await rm(work, { recursive: true, force: true });
   }
 }

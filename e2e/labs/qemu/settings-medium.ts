@@ -23,7 +23,7 @@ export async function writeMedium(
 }
 
 /** EC2's metadata service with user data that is the settings themselves; the token service of IMDSv2 included. */
-export async function serveMetadata(userData: string): Promise<Server> {
+export async function serveMetadata(userData: Buffer): Promise<Server> {
   const server = createServer((request, response) => {
     const path = request.url ?? '';
     if (request.method === 'PUT' && path === '/latest/api/token') response.end('token');

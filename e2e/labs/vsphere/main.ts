@@ -2,17 +2,17 @@
  * Proves the vSphere CPI against the simulator of govmomi: the contract, as a library and as the executable, cases of
  * vSphere, and the matrix of faults. That nothing is left is read from the simulator's own API and its datastores' folders.
  *
- *   npm run lab:vsphere [-- --contract [--deploy]] [--methods create_vm,delete_vm] [--faults 503,401]
+ *   npm run lab:vsphere [-- [--part NAME]… [--methods create_vm,delete_vm] [--faults 503,401]]
  *
  * The simulator is built with Go through its module proxy (kept in /var/tmp/microbosh-labs, or LAB_DIR). Where that is not
- * possible the cases are named and counted as skipped. --contract leaves deploys and the matrix of faults out, --deploy adds the
- * deploys again; they need root, dist/stemcells and dist/releases (npm run bundle, then the two builds in packaging/releases).
- * --methods takes only some rows of the table, --faults only faults whose name is given.
+ * possible the cases are named and counted as skipped.
+ * --part: contract, cases, deploy (needs root, dist/stemcells and dist/releases: npm run bundle, then the two builds in
+ * packaging/releases), guest (builds a stemcell, needs QEMU) or faults only. --methods takes only some rows of the table, --faults
+ * only faults whose name is given.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { contractChecks, ProcessCpi, processChecks } from '@microbosh/cpi';
 import type { ConformanceInput } from '@microbosh/cpi';
 import { vsphereUnderTest } from '@microbosh/cpi-vsphere/testing';
@@ -21,9 +21,13 @@ import type { JsonObject } from '@microbosh/errors';
 import { LabReport } from '../../support/lab-report.ts';
 import { deployCases } from '../clouds/deploys.ts';
 import type { MicroManifest } from '../clouds/deploys.ts';
+import { guestCases } from '../clouds/guests.ts';
+import type { GuestLab } from '../clouds/guests.ts';
 import { contentOfIso } from '../clouds/iso-content.ts';
 import { CaseRunner, stemcellFormats } from '../clouds/lab-cases.ts';
+import { labOptions } from '../clouds/lab-options.ts';
 import { writeOvfImage } from '../clouds/ovf-image.ts';
+import { guestNetwork } from '../qemu/boot-flavour.ts';
 import { networks, vmProperties, vsphereCases } from './cases.ts';
 import type { VsphereLab } from './cases.ts';
 import { vsphereFaults } from './faults.ts';
@@ -31,14 +35,7 @@ import { buildVcsim, Vcsim } from './vcsim.ts';
 import { VsphereView } from './vsphere-view.ts';
 
 const root = dirname(dirname(dirname(import.meta.dirname)));
-const { values } = parseArgs({
-  options: {
-    contract: { type: 'boolean', default: false },
-    deploy: { type: 'boolean', default: false },
-    methods: { type: 'string' },
-    faults: { type: 'string' },
-  },
-});
+const options = labOptions();
 const directory = process.env['LAB_DIR'] ?? '/var/tmp/microbosh-labs';
 const absent = {
   vm: 'vm-00000000-0000-4000-8000-000000000000',
@@ -138,6 +135,20 @@ async function deploys(
   }
 }
 
+function guestLab({ vcenter, image, view }: VsphereLab, work: string): GuestLab {
+  const contentOf = async (cid: string) => view.download((await view.vm(cid)).isoPath);
+  return {
+    ...{ iaas: 'vsphere', work, imagePath: image, stemcellProperties: {}, vmProperties },
+    networks: { default: { ...guestNetwork, cloud_properties: { name: 'VM Network' } } },
+    open: () => {
+      const { cpi } = vsphereUnderTest(vcenter);
+      return { cpi, close: () => cpi.dispose() };
+    },
+    contentOf,
+    settingsOf: async (cid) => contentOfIso(await contentOf(cid)),
+  };
+}
+
 async function main(report: LabReport): Promise<void> {
   const work = await mkdtemp(join(tmpdir(), 'microbosh-lab-vsphere-'));
   let vcsim: Vcsim | undefined;
@@ -154,20 +165,26 @@ async function main(report: LabReport): Promise<void> {
     view = inside;
     if (vcsim !== undefined) await inside.login();
     const before = new Set(vcsim === undefined ? [] : await inside.everything());
-    const methods = values.methods?.split(',');
-    const runner = new CaseRunner(report, { isThere: vcsim !== undefined, cloud: inside, before, methods });
+    const { wants, methods, faults } = options;
+    const isThere = vcsim !== undefined;
+    const runner = new CaseRunner(report, { isThere, cloud: inside, before, methods });
     const vcenter = vcenterOf(known);
-    const { library, list } = await suites(vcenter, image, work);
-    await runner.suites(list);
-    await runner.run(stemcellFormats('vsphere', library.cpi));
-    await library.cpi.dispose();
     const lab = { vcenter, image, view: inside };
-    await runner.clean(vsphereCases(lab));
-    if (vcsim !== undefined && (!values.contract || values.deploy)) await deploys(runner, lab, work, before);
-    if (values.contract) return;
+    if (wants('contract')) {
+      const { library, list } = await suites(vcenter, image, work);
+      await runner.suites(list);
+      await runner.run(stemcellFormats('vsphere', library.cpi));
+      await library.cpi.dispose();
+    }
+    if (wants('cases')) await runner.clean(vsphereCases(lab));
+    if (wants('deploy')) {
+      if (isThere) await deploys(runner, lab, work, before);
+      else report.skip('deploy', 'deploys with local guests');
+    }
+    if (wants('guest')) await runner.clean(guestCases(guestLab(lab, work)));
+    if (!wants('faults')) return;
     const tls = { key: known.key, cert: known.ca };
-    const onlyFaults = values.faults?.split(',');
-    for (const each of vsphereFaults({ ...lab, before, tls, onlyFaults })) await runner.run(each);
+    for (const each of vsphereFaults({ ...lab, before, tls, onlyFaults: faults })) await runner.run(each);
   } finally {
     await view?.close();
     await vcsim?.stop();

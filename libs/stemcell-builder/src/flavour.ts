@@ -15,6 +15,8 @@ export interface Flavour {
   /** Loaded by the initramfs, in this order: what stands between the kernel and its root file system. */
   readonly initramfsModules: readonly string[];
   readonly extraPackages: readonly string[];
+  /** Folder with files of its own, beside `overlay`. */
+  readonly overlay?: 'overlay-aws';
   readonly image: ImageKind;
   readonly stemcellFormats: readonly string[];
   /** `cloud_properties` of stemcell.MF, beside name, version and infrastructure. */
@@ -123,7 +125,9 @@ const flavours: Readonly<Record<Iaas, Flavour>> = {
     // The cloud kernel lacks the network cards of older instance types (e1000e among them).
     kernelPackage: 'linux-image-amd64',
     initramfsModules: ['virtio_pci', 'virtio_blk', 'nvme', 'xen_blkfront', 'ext4'],
-    extraPackages: [],
+    // EBS volumes tell their names by the NVMe protocol only.
+    extraPackages: ['nvme-cli'],
+    overlay: 'overlay-aws',
     image: 'raw-tgz',
     stemcellFormats: ['aws-raw'],
     cloudProperties: { architecture: 'x86_64', root_device_name: '/dev/sda1' },

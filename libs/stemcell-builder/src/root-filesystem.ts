@@ -43,7 +43,10 @@ export async function buildRootFilesystem(
     for (const part of [request.suite, packages.join(), request.flavour.initramfsModules.join(), customize]) {
       key.update(part).update('\0');
     }
-    key.update(`${request.sourceDateEpoch}\0`).update(await digestOfTree(join(library, 'overlay')));
+    key.update(`${request.sourceDateEpoch}\0`);
+    const { overlay } = request.flavour;
+    const overlays = overlay === undefined ? ['overlay'] : ['overlay', overlay];
+    for (const folder of overlays) key.update(await digestOfTree(join(library, folder)));
     for (const file of apt.sourceFiles) key.update(await readFile(file));
     const cached =
       request.cacheDirectory === undefined
@@ -54,7 +57,7 @@ export async function buildRootFilesystem(
       await runner.run(['cp', '--reflink=auto', cached, target], { timeoutMs });
       return;
     }
-    await packOverlay(runner, request.sourceDateEpoch, join(work, 'overlay.tar'));
+    for (const folder of overlays) await packOverlay(runner, request.sourceDateEpoch, folder, work);
     await writeFile(join(work, 'customize.sh'), customize, { mode: 0o644 });
     // In a user namespace the hooks run as somebody who cannot look into a private directory.
     await runner.run(['chmod', '755', work]);
@@ -72,7 +75,10 @@ export async function buildRootFilesystem(
         '--dpkgopt=path-exclude=/usr/share/doc/*',
         '--dpkgopt=path-include=/usr/share/doc/*/copyright',
         `--include=${packages.join()}`,
-        `--customize-hook=tar -C "$1" --no-same-owner --no-overwrite-dir -xpf - <${work}/overlay.tar`,
+        ...overlays.map(
+          (folder) =>
+            `--customize-hook=tar -C "$1" --no-same-owner --no-overwrite-dir -xpf - <${work}/${folder}.tar`,
+        ),
         `--customize-hook=cp ${work}/customize.sh "$1/tmp/customize.sh"`,
         `--customize-hook=chroot "$1" sh /tmp/customize.sh "${request.flavour.initramfsModules.join(' ')}"`,
         '--customize-hook=rm "$1/tmp/customize.sh"',
@@ -110,11 +116,17 @@ export async function buildRootFilesystem(
 }
 
 /** Owners and modes do not depend on the checkout: everything belongs to root, is readable by all, keeps its x bit. */
-async function packOverlay(runner: CommandRunner, epoch: number, target: string): Promise<void> {
+async function packOverlay(
+  runner: CommandRunner,
+  epoch: number,
+  folder: string,
+  work: string,
+): Promise<void> {
+  const target = join(work, `${folder}.tar`);
   await runner.run([
     'tar',
     '-C',
-    join(library, 'overlay'),
+    join(library, folder),
     '--owner=0',
     '--group=0',
     '--numeric-owner',
