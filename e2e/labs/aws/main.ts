@@ -32,6 +32,7 @@ import { AwsView } from './aws-view.ts';
 import type { AwsPlace } from './aws-view.ts';
 import { awsCases, dynamicNetwork, vmProperties } from './cases.ts';
 import type { AwsLab } from './cases.ts';
+import { awsDeviationCases } from './deviation-cases.ts';
 import { awsFaults } from './faults.ts';
 import { installMoto, Moto } from './moto.ts';
 import { motoDeviations } from './moto-deviations.ts';
@@ -225,14 +226,14 @@ async function main(report: LabReport): Promise<void> {
       await runner.suites(await suites(endpoint, place, image.path, work));
       await runner.run(stemcellFormats('aws', awsUnderTest(endpoint)));
     }
-    if (wants('cases')) await runner.clean(awsCases(lab));
+    if (wants('cases')) await runner.clean([...awsCases(lab), ...awsDeviationCases(lab)]);
     if (wants('deploy')) {
       if (isThere) await deploys(runner, lab, work, before);
       else report.skip('deploy', 'deploys with local guests');
     }
     if (wants('guest')) await runner.clean(guestCases(guestLab(lab, work)));
     if (!wants('faults')) return;
-    for (const each of awsFaults({ ...lab, before, onlyFaults: faults })) await runner.run(each);
+    for (const each of awsFaults({ ...lab, before, onlyFaults: faults, report })) await runner.run(each);
   } finally {
     await front?.stop();
     await moto?.stop();

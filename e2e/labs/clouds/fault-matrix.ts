@@ -4,6 +4,7 @@ import type { CallContext, Cpi, CpiExtensions } from '@microbosh/cpi';
 import { messageOf } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
 import type { NetworksSpec } from '@microbosh/spec';
+import type { LabReport } from '../../support/lab-report.ts';
 import { FaultProxy } from '../fault-proxy/fault-proxy.ts';
 import type { Fault, FaultProxyTls } from '../fault-proxy/fault-proxy.ts';
 import type { CloudInventory, LabCase } from './lab-cases.ts';
@@ -41,6 +42,8 @@ export interface FaultLab {
   readonly isOf?: (thing: string, vmCid: string) => boolean;
   /** Looks at what the peer has seen. */
   readonly afterwards?: () => Promise<void>;
+  /** Tells how many calls were harmed. */
+  readonly report: LabReport;
   /** Not all of the faults, for a quick look. */
   readonly onlyFaults?: readonly string[] | undefined;
 }
@@ -314,7 +317,7 @@ class Matrix {
   }
 
   async run(scenario: Scenario): Promise<void> {
-    const { origin, tls, cloud, before, faults, onlyFaults, isOf, silent } = this.#lab;
+    const { origin, tls, cloud, before, faults, onlyFaults, isOf, silent, report } = this.#lab;
     const proxy = await FaultProxy.start([origin], tls);
     runs += 1;
     this.#fixtureToken = `fixture-${runs}`;
@@ -330,10 +333,12 @@ class Matrix {
         `the method sends ${count} requests`,
       );
       const problems: string[] = [];
+      let harmed = 0;
       for (const [name, fault] of Object.entries(faults)) {
         if (onlyFaults?.includes(name) === false) continue;
         for (let index = 0; index < count; index += 1) {
           for (const times of fault.kind === 'hang' ? [1] : [1, 1000]) {
+            harmed += 1;
             await this.#harm(proxy, scenario, fixed, { fault, index, times }).catch((error: unknown) => {
               problems.push(`${name} ×${times} at request ${index}: ${messageOf(error)}`);
             });
@@ -350,6 +355,7 @@ class Matrix {
       if (left.length > 0 && problems.length === 0)
         problems.push(`left over of the fixture: ${left.join(', ')}`);
       await this.#lab.afterwards?.();
+      report.figure(`calls of ${scenario.method} harmed, of ${count} requests each`, String(harmed));
       ok(problems.length === 0, problems.join('\n'));
     } catch (error) {
       // A method that a cloud does not have sends nothing, and needs no matrix.

@@ -1,5 +1,6 @@
 import { vcloudUnderTest } from '@microbosh/cpi-vcloud/testing';
 import type { JsonObject } from '@microbosh/errors';
+import type { LabReport } from '../../support/lab-report.ts';
 import { faultMatrix } from '../clouds/fault-matrix.ts';
 import type { LabCase } from '../clouds/lab-cases.ts';
 import type { Fault, FaultProxyTls } from '../fault-proxy/fault-proxy.ts';
@@ -35,6 +36,7 @@ export function vcloudFaults(
     readonly before: ReadonlySet<string>;
     readonly tls: FaultProxyTls;
     readonly onlyFaults: readonly string[] | undefined;
+    readonly report: LabReport;
   },
 ): readonly LabCase[] {
   const { stub, view, image } = lab;
@@ -50,6 +52,7 @@ export function vcloudFaults(
       tls: lab.tls,
       faults,
       onlyFaults: lab.onlyFaults,
+      report: lab.report,
     },
     open: (url, readTimeoutSeconds = 30) => {
       const connection_options = { ...options, read_timeout: readTimeoutSeconds };

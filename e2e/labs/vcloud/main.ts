@@ -177,7 +177,8 @@ async function main(report: LabReport): Promise<void> {
     if (wants('deploy')) await deploys(runner, lab, before);
     if (wants('guest')) await runner.clean(guestCases(guestLab(lab)));
     if (wants('faults')) {
-      for (const each of vcloudFaults({ ...lab, before, tls, onlyFaults: faults })) await runner.run(each);
+      for (const each of vcloudFaults({ ...lab, before, tls, onlyFaults: faults, report }))
+        await runner.run(each);
       await runner.run(documents);
     }
     console.log(`documents: ${stub.judge.taken}, of them ${stub.judge.different} different`);

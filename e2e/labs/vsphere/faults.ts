@@ -1,5 +1,6 @@
 import { vsphereUnderTest } from '@microbosh/cpi-vsphere/testing';
 import type { JsonObject } from '@microbosh/errors';
+import type { LabReport } from '../../support/lab-report.ts';
 import { faultMatrix } from '../clouds/fault-matrix.ts';
 import type { LabCase } from '../clouds/lab-cases.ts';
 import type { Fault, FaultProxyTls } from '../fault-proxy/fault-proxy.ts';
@@ -44,13 +45,14 @@ export function vsphereFaults(
     readonly before: ReadonlySet<string>;
     readonly tls: FaultProxyTls;
     readonly onlyFaults: readonly string[] | undefined;
+    readonly report: LabReport;
   },
 ): readonly LabCase[] {
-  const { view, image, before, tls, onlyFaults } = lab;
+  const { view, image, before, tls, onlyFaults, report } = lab;
   const { host } = lab.vcenter;
   const options = lab.vcenter['connection_options'] as JsonObject;
   return faultMatrix({
-    ...{ cloud: view, before, tls, faults, onlyFaults, vmProperties, networks },
+    ...{ cloud: view, before, tls, faults, onlyFaults, vmProperties, networks, report },
     silent: ['set_disk_metadata'],
     ...{
       origin: `https://${typeof host === 'string' ? host : ''}`,

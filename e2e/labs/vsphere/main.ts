@@ -184,7 +184,8 @@ async function main(report: LabReport): Promise<void> {
     if (wants('guest')) await runner.clean(guestCases(guestLab(lab, work)));
     if (!wants('faults')) return;
     const tls = { key: known.key, cert: known.ca };
-    for (const each of vsphereFaults({ ...lab, before, tls, onlyFaults: faults })) await runner.run(each);
+    for (const each of vsphereFaults({ ...lab, before, tls, onlyFaults: faults, report }))
+      await runner.run(each);
   } finally {
     await view?.close();
     await vcsim?.stop();

@@ -3,7 +3,11 @@ import { awsProperties } from '../aws-config.ts';
 import { awsCpi } from '../aws-cpi.ts';
 
 /** The CPI with the pauses of a test, and all services at one address. */
-export function awsUnderTest(endpoint: string, properties: Readonly<Record<string, unknown>> = {}) {
+export function awsUnderTest(
+  endpoint: string,
+  properties: Readonly<Record<string, unknown>> = {},
+  pollMs = 2,
+) {
   const parsed = awsProperties({
     cloud: {
       plugin: 'aws',
@@ -27,6 +31,6 @@ export function awsUnderTest(endpoint: string, properties: Readonly<Record<strin
     clients: new AwsClients(parsed),
     agent,
     registry: undefined,
-    pollMs: 2,
+    pollMs,
   });
 }
