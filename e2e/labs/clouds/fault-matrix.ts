@@ -83,6 +83,7 @@ class Matrix {
   /** Tokens of what the scenario's fixture and its current run have made. */
   #fixtureToken = '';
   #runToken = '';
+  #opened: OpenedCpi | undefined;
 
   constructor(lab: FaultLab) {
     this.#lab = lab;
@@ -227,13 +228,10 @@ class Matrix {
     },
   };
 
-  async #healthy<T>(use: (cpi: LabCpi) => Promise<T>): Promise<T> {
-    const { cpi, close } = this.#lab.open(this.#lab.origin);
-    try {
-      return await use(cpi);
-    } finally {
-      await close();
-    }
+  /** Of a scenario: what repeats and settles calls when the cloud is well. */
+  get #healthy(): LabCpi {
+    this.#opened ??= this.#lab.open(this.#lab.origin);
+    return this.#opened.cpi;
   }
 
   async #prepare(
@@ -279,20 +277,19 @@ class Matrix {
     runs += 1;
     this.#runToken = `fault-${runs}`;
     const records: Records = { ...fixed };
-    await this.#healthy((cpi) => this.#prepare(cpi, scenario.fresh, records, this.#runToken));
+    await this.#prepare(this.#healthy, scenario.fresh, records, this.#runToken);
     proxy.inject({ path: /./, after: index, times, fault });
     const harmed = this.#lab.open(proxy.addressOf(this.#lab.origin), fault.kind === 'hang' ? 0.3 : 30);
     await scenario.call(harmed.cpi, records).catch(() => undefined);
     proxy.clear();
     await harmed.close();
-    await this.#healthy(async (cpi) => {
-      // Every other time the deployer repeats the call with the same token first.
-      if ((index + times) % 2 === 0) {
-        await scenario.call(cpi, records);
-        await scenario.holds?.(cpi, records);
-      }
-      await this.#settle(cpi, scenario, records, this.#runToken);
-    });
+    const cpi = this.#healthy;
+    // Every other time the deployer repeats the call with the same token first.
+    if ((index + times) % 2 === 0) {
+      await scenario.call(cpi, records);
+      await scenario.holds?.(cpi, records);
+    }
+    await this.#settle(cpi, scenario, records, this.#runToken);
   }
 
   /** How many requests the call sends when nothing is wrong. */
@@ -300,7 +297,7 @@ class Matrix {
     runs += 1;
     this.#runToken = `fault-${runs}`;
     const records: Records = { ...fixed };
-    await this.#healthy((cpi) => this.#prepare(cpi, scenario.fresh, records, this.#runToken));
+    await this.#prepare(this.#healthy, scenario.fresh, records, this.#runToken);
     proxy.seen.length = 0;
     const unharmed = this.#lab.open(proxy.addressOf(this.#lab.origin));
     try {
@@ -309,10 +306,8 @@ class Matrix {
       await unharmed.close();
     }
     const count = proxy.seen.length;
-    await this.#healthy(async (cpi) => {
-      await scenario.holds?.(cpi, records);
-      await this.#settle(cpi, scenario, records, this.#runToken);
-    });
+    await scenario.holds?.(this.#healthy, records);
+    await this.#settle(this.#healthy, scenario, records, this.#runToken);
     return count;
   }
 
@@ -324,7 +319,7 @@ class Matrix {
     const fixed: Records = {};
     try {
       const start = new Set(await cloud.everything());
-      await this.#healthy((cpi) => this.#prepare(cpi, scenario.fixture, fixed, this.#fixtureToken));
+      await this.#prepare(this.#healthy, scenario.fixture, fixed, this.#fixtureToken);
       const known = new Set([...before, ...(await cloud.everything())]);
       const count = await this.#count(proxy, scenario, fixed);
       strictEqual(
@@ -350,7 +345,7 @@ class Matrix {
         for (const thing of left) known.add(thing);
         if (left.length > 0) problems.push(`${name}: left over: ${left.join(', ')}`);
       }
-      await this.#healthy((cpi) => this.#settle(cpi, { ...scenario, method: '' }, fixed, this.#fixtureToken));
+      await this.#settle(this.#healthy, { ...scenario, method: '' }, fixed, this.#fixtureToken);
       const left = (await cloud.everything()).filter((thing) => !start.has(thing));
       if (left.length > 0 && problems.length === 0)
         problems.push(`left over of the fixture: ${left.join(', ')}`);
@@ -360,8 +355,10 @@ class Matrix {
     } catch (error) {
       // A method that a cloud does not have sends nothing, and needs no matrix.
       if (!(error instanceof NotImplemented)) throw error;
-      await this.#healthy((cpi) => this.#settle(cpi, { ...scenario, method: '' }, fixed, this.#fixtureToken));
+      await this.#settle(this.#healthy, { ...scenario, method: '' }, fixed, this.#fixtureToken);
     } finally {
+      await this.#opened?.close();
+      this.#opened = undefined;
       await proxy.stop();
     }
   }

@@ -147,6 +147,9 @@ async function lookAt(guest: Guest, settings: JsonObject, { iaas }: GuestLab): P
     const asked = await guest.run('/var/vcap/bosh/bin/ebs-name /dev/nvme0n1 2>&1 || true');
     strictEqual(asked.trim(), '/dev/nvme0n1: no name of an EBS volume');
   }
-  const mounts = await guest.run('findmnt -n -o SOURCE,TARGET /var/vcap/data');
-  match(mounts, iaas === 'aws' ? /^\/dev\/nvme0n1p\d+/ : /^\/dev\/sdb\d/);
+  const disk = await guest.run(
+    'readlink /sys/class/block/$(lsblk -n -o PKNAME $(findmnt -n -o SOURCE /var/vcap/data))/device',
+  );
+  // Names of SCSI disks come in no order; the unit is that of the settings.
+  match(disk.trim(), iaas === 'aws' ? /\/nvme0$/ : /:0:1:0$/);
 }

@@ -1,6 +1,6 @@
-import { createServer, request as httpRequest } from 'node:http';
+import { Agent as HttpAgent, createServer, request as httpRequest } from 'node:http';
 import type { IncomingHttpHeaders, IncomingMessage, Server, ServerResponse } from 'node:http';
-import { createServer as createTlsServer, request as httpsRequest } from 'node:https';
+import { Agent as HttpsAgent, createServer as createTlsServer, request as httpsRequest } from 'node:https';
 import type { AddressInfo } from 'node:net';
 
 /** What happens to a matching request. */
@@ -74,6 +74,9 @@ export interface FaultProxyTls {
  */
 export class FaultProxy {
   readonly #tls: FaultProxyTls | undefined;
+  /** Connections to the services are kept: a handshake for each request would take more time than all else. */
+  readonly #toHttp = new HttpAgent({ keepAlive: true });
+  readonly #toHttps: HttpsAgent;
   readonly #listeners = new Map<string, Server>();
   readonly #addresses = new Map<string, string>();
   #rules: ActiveRule[] = [];
@@ -82,6 +85,7 @@ export class FaultProxy {
 
   private constructor(tls: FaultProxyTls | undefined) {
     this.#tls = tls;
+    this.#toHttps = new HttpsAgent({ keepAlive: true, ...(tls === undefined ? {} : { ca: tls.cert }) });
   }
 
   /** `upstreams`: origins like `http://127.0.0.1:5000`. With `tls` the proxy speaks https, too. */
@@ -111,6 +115,8 @@ export class FaultProxy {
   }
 
   async stop(): Promise<void> {
+    this.#toHttp.destroy();
+    this.#toHttps.destroy();
     for (const server of this.#listeners.values()) {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -235,9 +241,10 @@ export class FaultProxy {
     delete forwarded['transfer-encoding'];
     delete forwarded['accept-encoding'];
     delete forwarded['expect'];
+    delete forwarded['connection'];
     return new Promise((resolve, reject) => {
-      const trust = this.#tls === undefined ? {} : { ca: this.#tls.cert };
-      const options = { method, headers: forwarded, agent: false, timeout: 300_000, ...trust };
+      const agent = url.protocol === 'https:' ? this.#toHttps : this.#toHttp;
+      const options = { method, headers: forwarded, agent, timeout: 300_000 };
       const outgoing = send(url, options, (response) => {
         read(response).then(
           (content) =>

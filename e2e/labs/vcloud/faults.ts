@@ -42,8 +42,6 @@ export function vcloudFaults(
   const { stub, view, image } = lab;
   const options = lab.vcd['connection_options'] as JsonObject;
   const entities = lab.vcd['entities'] as JsonObject;
-  // Waits of seconds for an entity that says it is busy would make days of the matrix.
-  const control = { wait_max: 5, wait_delay: 0.05, retry_delay: 0.002 };
   return faultMatrix({
     ...{
       cloud: view,
@@ -56,6 +54,9 @@ export function vcloudFaults(
     },
     open: (url, readTimeoutSeconds = 30) => {
       const connection_options = { ...options, read_timeout: readTimeoutSeconds };
+      // Waits of seconds for an entity that says for good that it is busy would make days of the matrix.
+      const wait_max = url === stub.origin ? 30 : 1;
+      const control = { wait_max, wait_delay: 0.02, retry_delay: 0.002 };
       const { cpi } = vcloudUnderTest({
         ...{ ...lab.vcd, url, connection_options },
         entities: { ...entities, control },
