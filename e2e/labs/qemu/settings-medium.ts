@@ -31,6 +31,10 @@ export async function serveMetadata(userData: Buffer): Promise<Server> {
     else if (path === '/latest/meta-data/instance-id') response.end('i-0123456789abcdef0');
     else response.writeHead(404).end();
   });
+  // QEMU opens its one connection when it starts, and a machine may take minutes to its first request.
+  server.headersTimeout = 0;
+  server.requestTimeout = 0;
+  server.keepAliveTimeout = 0;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return server;
 }
