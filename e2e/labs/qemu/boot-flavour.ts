@@ -13,7 +13,7 @@ import { NodeCommandRunner } from '@microbosh/host';
 import { isIaas, type Iaas } from '@microbosh/stemcell-builder';
 import { devicesOf } from './devices.ts';
 import { imageOf } from './stemcell-image.ts';
-import { serveMetadata, writeMedium } from './settings-medium.ts';
+import { serveMetadata, writeMedium, writeRelay } from './settings-medium.ts';
 
 const runner = new NodeCommandRunner();
 const timeoutMs = 400_000;
@@ -163,11 +163,11 @@ export async function bootStemcell(
     const sshPort = port + 1;
     const forwards = (address: string) =>
       `hostfwd=tcp:127.0.0.1:${port}-${address}:6868,hostfwd=tcp:127.0.0.1:${sshPort}-${address}:22`;
-    const metadataAddress = metadata.address();
-    const metadataPort = typeof metadataAddress === 'object' ? metadataAddress?.port : undefined;
+    const relay = join(work, 'relay');
+    await writeRelay(relay, metadata);
     const network =
       iaas === 'aws'
-        ? `user,id=net0,net=169.254.169.0/24,host=169.254.169.2,dhcpstart=169.254.169.15,${forwards('169.254.169.15')},guestfwd=tcp:169.254.169.254:80-tcp:127.0.0.1:${metadataPort}`
+        ? `user,id=net0,net=169.254.169.0/24,host=169.254.169.2,dhcpstart=169.254.169.15,${forwards('169.254.169.15')},guestfwd=tcp:169.254.169.254:80-cmd:${relay}`
         : `user,id=net0,${forwards('10.0.2.15')}`;
     const consoleLog = join(work, 'console.log');
     const control = join(work, 'qmp.sock');

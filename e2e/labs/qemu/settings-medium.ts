@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:http';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { NodeCommandRunner } from '@microbosh/host';
 
@@ -31,10 +31,14 @@ export async function serveMetadata(userData: Buffer): Promise<Server> {
     else if (path === '/latest/meta-data/instance-id') response.end('i-0123456789abcdef0');
     else response.writeHead(404).end();
   });
-  // QEMU opens its one connection when it starts, and a machine may take minutes to its first request.
-  server.headersTimeout = 0;
-  server.requestTimeout = 0;
-  server.keepAliveTimeout = 0;
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return server;
+}
+
+/** A program that QEMU starts for each connection to the service: its own forwarding has one connection for all. */
+export async function writeRelay(path: string, server: Server): Promise<void> {
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  await writeFile(path, `#!/bin/bash\nexec 3<>/dev/tcp/127.0.0.1/${port}\ncat <&3 &\ncat >&3\n`);
+  await chmod(path, 0o700);
 }
