@@ -205,7 +205,7 @@ describe('a persistent disk that is to become smaller', () => {
 
     expect(exitCode, output).toBe(1);
     expect(output).toContain('E_DISK_TOO_SMALL The persistent disk is to have 512 MiB');
-    expect(output).toContain("'disk-3', holds at least 849 MiB (88 % of 1024 MiB are in use)");
+    expect(output).toContain("about 849 MiB of the present one, 'disk-3', are in use (88 % of 1024 MiB");
     expect(simulation.cloud.log).toEqual([]);
     expect((await simulation.here('plan')).output).toContain('E_DISK_TOO_SMALL');
     await simulation.wish(start);

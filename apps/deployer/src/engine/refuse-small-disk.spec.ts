@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { certainlyUsedMiB, persistentPercent } from './refuse-small-disk.ts';
+import { usedOf, persistentPercent } from './refuse-small-disk.ts';
 
 describe('what a disk holds, from the vitals of the agent', () => {
   it('is less than the share that is in use, by the reserve of the file system', () => {
-    expect(certainlyUsedMiB(10_240, 60)).toBe(5_632);
-    expect(certainlyUsedMiB(10_240, 100)).toBe(9_728);
+    expect(usedOf(10_240, 60)).toBe(5_632);
+    expect(usedOf(10_240, 100)).toBe(9_728);
   });
 
   it('is nothing on a disk that was formatted and not used', () => {
-    expect(certainlyUsedMiB(102_400, 5)).toBe(0);
-    expect(certainlyUsedMiB(102_400, 0)).toBe(0);
+    expect(usedOf(102_400, 5)).toBe(0);
+    expect(usedOf(102_400, 0)).toBe(0);
   });
 
   it.each([

@@ -4,8 +4,11 @@ import { DiskTooSmall } from '../errors.ts';
 import type { DeployRun } from './deploy-run.ts';
 import type { Planned } from './deploy.ts';
 
-/** What a file system counts as used without holding data (its reserve), and the rounding of the percentage. */
-const marginPercent = 5;
+/**
+ * What a file system counts as used without holding data: its reserve. The new one has a reserve and tables of its own, so
+ * what is more than its whole size does not fit, however the percentage was rounded.
+ */
+const reservePercent = 5;
 const askMs = 10_000;
 
 /**
@@ -25,11 +28,11 @@ export async function refuseSmallDisk(run: DeployRun, sizeMiB: number, planned: 
   run.effects.throwIfCancelled();
   const percent = answer === undefined ? undefined : persistentPercent(answer.raw);
   if (percent === undefined) return;
-  const usedMiB = certainlyUsedMiB(old.size, percent);
+  const usedMiB = usedOf(old.size, percent);
   if (usedMiB <= sizeMiB) return;
-  const enoughMiB = Math.ceil((old.size * Math.min(100, percent + marginPercent)) / 100);
+  const enoughMiB = Math.ceil((old.size * Math.min(100, percent + reservePercent)) / 100);
   throw new DiskTooSmall(
-    `The persistent disk is to have ${sizeMiB} MiB, and the present one, '${old.cid}', holds at least ${usedMiB} MiB (${percent} % of ${old.size} MiB are in use)`,
+    `The persistent disk is to have ${sizeMiB} MiB, and about ${usedMiB} MiB of the present one, '${old.cid}', are in use (${percent} % of ${old.size} MiB with the reserve of the file system)`,
     {
       details: { disk: old.cid, sizeMiB: old.size, usedPercent: percent, usedMiB, wantedMiB: sizeMiB },
       advice: `Nothing was changed. Ask for at least ${enoughMiB} MiB in the manifest, or delete data on the VM first (microbosh ssh MANIFEST).`,
@@ -37,8 +40,8 @@ export async function refuseSmallDisk(run: DeployRun, sizeMiB: number, planned: 
   );
 }
 
-export function certainlyUsedMiB(sizeMiB: number, usedPercent: number): number {
-  return Math.floor((sizeMiB * Math.max(0, usedPercent - marginPercent)) / 100);
+export function usedOf(sizeMiB: number, usedPercent: number): number {
+  return Math.floor((sizeMiB * Math.max(0, usedPercent - reservePercent)) / 100);
 }
 
 /** From the vitals of `get_state full`; undefined: no persistent disk is mounted, or the agent does not tell. */
