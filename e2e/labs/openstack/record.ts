@@ -1,7 +1,14 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exchangeOf, lifecycle, lifecycleIds, withoutPlace } from '@microbosh/cpi-openstack/testing';
-import { openstackUnderTest, recordedOrigin } from '@microbosh/cpi-openstack/testing';
+import {
+  exchangeOf,
+  lifecycle,
+  lifecycleIds,
+  openstackUnderTest,
+  recordedOrigin,
+  withoutPlace,
+  withoutRepeats,
+} from '@microbosh/cpi-openstack/testing';
 import type { RecordedCall } from '@microbosh/cpi-openstack/testing';
 import type { NetworksSpec } from '@microbosh/spec';
 import { root, succeed } from '../../support/commands.ts';
@@ -51,7 +58,7 @@ export async function recordLifecycle(lab: OpenstackLab, report: LabReport, writ
       async (call, run) => {
         exchanges = [];
         const result = await run();
-        calls.push({ call, exchanges });
+        calls.push({ call, exchanges: withoutRepeats(exchanges) });
         const sent = exchanges.filter(({ service }) => service !== 'identity').length;
         report.figure(call, `${sent} requests`);
         return result;

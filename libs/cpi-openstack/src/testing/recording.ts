@@ -59,6 +59,19 @@ function jsonOf(text: string): Json {
   }
 }
 
+/** Without the looks that saw what the one before had seen: how many there are is a matter of how busy the services were. */
+export function withoutRepeats(exchanges: readonly Exchange[]): readonly Exchange[] {
+  const last = new Map<string, string>();
+  return exchanges.filter(({ service, method, path, status, answer }) => {
+    if (method !== 'GET') return true;
+    const look = `${service} ${path}`;
+    const seen = JSON.stringify([status, answer]);
+    const isNew = last.get(look) !== seen;
+    last.set(look, seen);
+    return isNew;
+  });
+}
+
 /** Values that are not to be kept, whatever service they come from. */
 const secretKeys = new Set(['password', 'secret', 'adminPass', 'user_data', 'public_key', 'fingerprint']);
 
