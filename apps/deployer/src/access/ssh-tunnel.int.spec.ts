@@ -162,6 +162,23 @@ describe('the tunnel to the registry, over a real SSH server', () => {
     expect(await askThroughTunnel()).toBe('settings');
   });
 
+  it('tells in the words of the library what it has no words for', async () => {
+    const mute = createServer((socket) => void socket.on('error', () => undefined));
+    mute.listen(sshPort, '127.0.0.1');
+    await once(mute, 'listening');
+    const { tunnel, states } = await open({ timing: { pauseMs: 50, attemptMs: 200 } });
+    await until(
+      () => states.length > 0,
+      () => 'a state',
+    );
+    await tunnel.close();
+    mute.close();
+
+    expect(states[0]?.text).toBe(
+      `the SSH server at 127.0.0.1:${sshPort}: Timed out while waiting for handshake`,
+    );
+  });
+
   it('comes up again after the connection broke', async () => {
     await startServer();
     const { tunnel, hostKeys } = await open();

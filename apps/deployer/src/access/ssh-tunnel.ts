@@ -193,7 +193,8 @@ function classify(error: Error, otherKey: string | undefined, options: SshTunnel
     ETIMEDOUT: 'does not answer',
     ENOTFOUND: 'has a name that cannot be resolved',
   };
-  return { kind: 'other', text: `${peer} ${reasons[code ?? ''] ?? `: ${error.message}`}` };
+  const reason = reasons[code ?? ''];
+  return { kind: 'other', text: reason === undefined ? `${peer}: ${error.message}` : `${peer} ${reason}` };
 }
 
 /** As in a known_hosts file. */
