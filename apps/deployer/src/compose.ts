@@ -64,7 +64,7 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
     events,
     signal,
     secrets,
-    env: environment(),
+    env: environment(process),
     cwd: process.cwd(),
     readStdin: () => readAll(process.stdin),
     interactive: process.stdin.isTTY && !global.nonInteractive,
@@ -81,7 +81,7 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
 }
 
 /** As it is when the program starts. What it starts itself does not inherit the key of the vars-store. */
-function environment(): CommandContext['env'] {
+function environment(process: NodeJS.Process): CommandContext['env'] {
   const whole = { ...process.env };
   delete process.env.MICROBOSH_VARS_KEY;
   return whole;
