@@ -51,7 +51,7 @@ describe('completion', () => {
     ],
     [
       ['-q', 'vars', ''],
-      ['check', 'rotate'],
+      ['check', 'decrypt', 'encrypt', 'rotate'],
     ],
     [['create-env', '--vars-s'], ['--vars-store']],
     [
