@@ -7,6 +7,8 @@ import type { FaultRule } from '../fault-proxy/fault-proxy.ts';
 export function motoDeviations(): readonly FaultRule[] {
   const snapshots = new Map<string, string>();
   const rule = (action: string, change: (body: string, requestBody: string) => string): FaultRule => ({
+    // Blocks of snapshots are put: half a megabyte each to look through.
+    method: 'POST',
     path: /./,
     body: new RegExp(`(^|&)Action=${action}(&|$)`),
     times: Number.POSITIVE_INFINITY,
