@@ -207,16 +207,17 @@ async function uploadBlocks(
   let sent = 0;
   let ended = false;
   const worker = async (): Promise<void> => {
+    const block = Buffer.alloc(blockBytes);
     while (!ended) {
       signal?.throwIfAborted();
       const index = next;
       next += 1;
-      const block = Buffer.alloc(blockBytes);
       const { bytesRead } = await file.read(block, 0, blockBytes, index * blockBytes);
       if (bytesRead === 0) {
         ended = true;
         return;
       }
+      block.fill(0, bytesRead);
       if (block.equals(zeros)) continue;
       await ebs.send(
         new PutSnapshotBlockCommand({
@@ -291,12 +292,15 @@ export async function deleteStemcell(
   const snapshots =
     image === undefined ? await snapshotsLeftOf(cloud, stemcellCid) : await deregister(cloud, context, image);
   for (const SnapshotId of snapshots) {
-    try {
-      await cloud.clients.ec2.send(new DeleteSnapshotCommand({ SnapshotId }));
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
+    await unlessAbsent(cloud.clients.ec2.send(new DeleteSnapshotCommand({ SnapshotId })));
   }
+}
+
+/** What is gone needs no more. */
+async function unlessAbsent(change: Promise<unknown>): Promise<void> {
+  await change.catch((error: unknown) => {
+    if (!isNotFound(error)) throw error;
+  });
 }
 
 /** Its snapshots get a tag before: an image that is gone does not tell them any more. */
@@ -306,14 +310,10 @@ async function deregister(
   { ImageId = '', BlockDeviceMappings = [] }: Image,
 ): Promise<readonly string[]> {
   const snapshots = BlockDeviceMappings.map(({ Ebs }) => Ebs?.SnapshotId ?? '').filter((id) => id !== '');
-  try {
-    const Tags = tagsOf({ [imageTag]: ImageId });
-    if (snapshots.length > 0)
-      await cloud.clients.ec2.send(new CreateTagsCommand({ Resources: snapshots, Tags }));
-    await cloud.clients.ec2.send(new DeregisterImageCommand({ ImageId }));
-  } catch (error) {
-    if (!isNotFound(error)) throw error;
-  }
+  const Tags = tagsOf({ [imageTag]: ImageId });
+  const tag = new CreateTagsCommand({ Resources: snapshots, Tags });
+  if (snapshots.length > 0) await unlessAbsent(cloud.clients.ec2.send(tag));
+  await unlessAbsent(cloud.clients.ec2.send(new DeregisterImageCommand({ ImageId })));
   await waitFor(cloud, {
     id: ImageId,
     target: 'deregistered',
