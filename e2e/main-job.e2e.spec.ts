@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { run, start, succeed } from './support/commands.ts';
 import { eventually } from './support/eventually.ts';
 import { Example } from './support/example.ts';
 import { hostSnapshot } from './support/host-snapshot.ts';
@@ -65,6 +66,30 @@ describe('settings put into the deployed registry', () => {
 
     expect(stdout).toContain("Updating instance 'registry/0'");
     expect(await example.getSettings('vm-1')).toBe(settings);
+  });
+
+  it('survive a deploy that reaches the VM through a SOCKS proxy only', async () => {
+    const proxy = start(['microsocks', '-i', '127.0.0.1', '-p', '11085'], { timeoutMs: 300_000 });
+    const env = { ...example.env, BOSH_ALL_PROXY: 'socks5://127.0.0.1:11085' };
+    try {
+      await example.edit((text) => text.replace('log_level: debug', 'log_level: info'));
+      const deploy = ['create-env', '--tty', '--vars-store', example.creds] as const;
+      const deployed = await succeed(example.command(...deploy), { env });
+      const again = await succeed(example.command(...deploy), { env });
+      const { stdout } = await succeed(example.command('status', '--json'), { env });
+
+      expect(deployed.stdout).toContain("Updating instance 'registry/0'");
+      expect(again.stdout).toContain('Skipping deploy');
+      expect(JSON.parse(stdout)).toMatchObject({ status: 'running' });
+      expect(await example.getSettings('vm-1')).toBe(settings);
+    } finally {
+      proxy.process.kill('SIGTERM');
+    }
+    const { stderr } = await proxy.finished;
+    for (const port of [6868, 25777]) expect(stderr).toContain(`connected to ${example.address}:${port}`);
+
+    // Nobody goes around it.
+    expect((await run(example.command('status', '--json'), { env })).stdout).toContain('BOSH_ALL_PROXY');
   });
 
   it('survive a move to a larger persistent disk', async () => {

@@ -11,6 +11,8 @@ export interface Composition {
   readonly context: CommandContext;
   /** Undefined under `--json` and `--quiet`. */
   readonly renderer: StageRenderer | undefined;
+  /** Begins or ends to log everything. */
+  readonly toggleDebug: () => void;
 }
 
 export function globalOptionsOf(options: CommandOptions, process: NodeJS.Process): GlobalOptions {
@@ -54,10 +56,8 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
     (text) => process.stderr.write(text),
     (text) => secrets.redact(text),
   );
-  if (log !== undefined) {
-    events.subscribe(log);
-    events.subscribeCalls(log);
-  }
+  events.subscribe(log.handle);
+  events.subscribeCalls(log.handle);
   const context: CommandContext = {
     global,
     console,
@@ -77,7 +77,7 @@ export function compose(global: GlobalOptions, process: NodeJS.Process, signal: 
       }
     },
   };
-  return { context, renderer };
+  return { context, renderer, toggleDebug: log.toggleDebug };
 }
 
 /** As it is when the program starts. What it starts itself does not inherit the key of the vars-store. */

@@ -111,6 +111,11 @@ export class SshUnavailable extends OperationalError {
   readonly code = 'E_SSH_UNAVAILABLE';
 }
 
+/** BOSH_ALL_PROXY cannot be used. */
+export class ProxyInvalid extends OperationalError {
+  readonly code = 'E_PROXY';
+}
+
 /** What a `micro` command was asked for does not fit what is selected or what exists. */
 export class MicroRefused extends OperationalError {
   readonly code = 'E_MICRO_REFUSED';

@@ -3,7 +3,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { createEnv, deleteEnv, EventBus, plan } from '@microbosh/deployer';
 import type { DeployEvent } from '@microbosh/deployer';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Simulation } from './simulation.ts';
 
 let simulation: Simulation;
@@ -36,22 +36,6 @@ describe('the deployer as a library', () => {
     expect(simulation.cloud.vms.size).toBe(1);
     await deleteEnv(options);
     expect(simulation.cloud.vms.size + simulation.cloud.disks.size).toBe(0);
-  });
-
-  it('says that it does not use the SOCKS proxy of the original', async () => {
-    vi.stubEnv('BOSH_ALL_PROXY', 'socks5://127.0.0.1:1080');
-    const warnings: string[] = [];
-    const events = new EventBus();
-    events.subscribe((event) => {
-      if (event.type === 'message' && event.level === 'warning') warnings.push(event.text);
-    });
-
-    try {
-      await createEnv({ ...simulation.asLibrary(), events });
-    } finally {
-      vi.unstubAllEnvs();
-    }
-    expect(warnings).toEqual([expect.stringMatching(/^BOSH_ALL_PROXY is not used/)]);
   });
 
   it('has registry and tunnel up while it deletes, too', async () => {

@@ -19,7 +19,7 @@ import {
 } from '@microbosh/agent-protocol';
 import { isOperationalError, type Json } from '@microbosh/errors';
 import type { ApplySpec, DiskHint, PackageRef } from '@microbosh/spec';
-import { Agent } from 'undici';
+import { Agent, type buildConnector } from 'undici';
 import { parseMbus, type AgentAddress } from './agent-url.ts';
 import { AgentResponded, AgentUnreachable, exceptionError, TaskLost, transportError } from './errors.ts';
 
@@ -61,6 +61,8 @@ export interface AgentClientOptions {
   /** `reply_to` of every request: the deployer's id. */
   readonly replyTo: string;
   readonly timing?: Partial<AgentClientTiming>;
+  /** Makes the connections, where the agent is not to be reached directly. */
+  readonly connector?: (tls: buildConnector.BuildOptions) => buildConnector.connector;
 }
 
 export interface CallOptions {
@@ -94,19 +96,20 @@ export class AgentClient {
     this.#authorization = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
     this.#replyTo = options.replyTo;
     this.#timing = { ...defaultTiming, ...options.timing };
+    const connect = {
+      timeout: this.#timing.connectTimeoutMs,
+      minVersion: 'TLSv1.2',
+      ...(options.ca === undefined
+        ? { rejectUnauthorized: false }
+        : { ca: options.ca, rejectUnauthorized: true }),
+      ...(options.serverName === undefined ? {} : { servername: options.serverName }),
+    } as const;
     this.#dispatcher = new Agent({
       // A kept connection must not outlive the server's patience, or a request meets a closing socket.
       keepAliveTimeout: 2_000,
       connections: 8,
       pipelining: 1,
-      connect: {
-        timeout: this.#timing.connectTimeoutMs,
-        minVersion: 'TLSv1.2',
-        ...(options.ca === undefined
-          ? { rejectUnauthorized: false }
-          : { ca: options.ca, rejectUnauthorized: true }),
-        ...(options.serverName === undefined ? {} : { servername: options.serverName }),
-      },
+      connect: options.connector?.(connect) ?? connect,
     });
   }
 

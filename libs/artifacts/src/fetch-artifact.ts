@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { isOperationalError, messageOf } from '@microbosh/errors';
 import { retry, syncDirectory, type RetryPolicy } from '@microbosh/host';
 import { parseDigest, strongestDigest, type ArtifactRef } from '@microbosh/spec';
-import { EnvHttpProxyAgent, fetch } from 'undici';
+import { Agent, EnvHttpProxyAgent, fetch, type buildConnector } from 'undici';
 import { Digester } from './digester.ts';
 import { ArtifactUnreadable, DigestMismatch, DownloadFailed } from './errors.ts';
 import { writeContent } from './unpack-archive.ts';
@@ -21,6 +21,8 @@ export interface FetchOptions {
   readonly retryPolicy?: RetryPolicy;
   /** Longest silence of the server. Default 60 000. */
   readonly stallTimeoutMs?: number;
+  /** Makes the connections, in the place of this machine's network and its proxies for HTTP. */
+  readonly connector?: (tls: buildConnector.BuildOptions) => buildConnector.connector;
   readonly onProgress?: (receivedBytes: number, totalBytes: number | undefined) => void;
 }
 
@@ -129,7 +131,7 @@ async function download(
         stall.abort(new Error(`no data for ${stallTimeoutMs / 1000} s`));
     }
   })();
-  const agent = proxyAgent();
+  const agent = dispatcher(options.connector);
   try {
     const { address, authorization } = splitCredentials(url);
     const response = await fetch(address, {
@@ -167,7 +169,7 @@ async function download(
       cause: error,
       retryable: true,
       advice:
-        'Check that this machine reaches the server; a proxy is taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.',
+        'Check that this machine reaches the server; a proxy is taken from BOSH_ALL_PROXY, or HTTPS_PROXY, HTTP_PROXY and NO_PROXY.',
     });
   } finally {
     finished.abort();
@@ -177,8 +179,9 @@ async function download(
 }
 
 /** Through the proxies of the environment; trusts the roots of the system beside those of Node.js. */
-function proxyAgent(): EnvHttpProxyAgent {
+function dispatcher(connector: FetchOptions['connector']): Agent | EnvHttpProxyAgent {
   const ca = [...new Set([...getCACertificates('default'), ...getCACertificates('system')])];
+  if (connector !== undefined) return new Agent({ connect: connector({ ca }) });
   return new EnvHttpProxyAgent({ connect: { ca }, requestTls: { ca }, proxyTls: { ca } });
 }
 

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { CertificateValue } from '@microbosh/spec';
 import type { AgentTrouble } from '../ports/agent.ts';
-import { connectAgent } from './agent-session.ts';
+import { agentConnector } from './agent-session.ts';
 import { makeCa, makeServerCertificate } from './certificates.ts';
 
 const now = new Date();
@@ -48,7 +48,7 @@ async function troubleWith(
     readonly serverName?: string;
   } = {},
 ): Promise<AgentTrouble | 'none'> {
-  const session = await connectAgent({
+  const session = await agentConnector({})({
     mbus: `https://mbus:${options.password ?? 'right'}@${options.host ?? '127.0.0.1'}:${port}`,
     ca: options.trusted ?? ca.certificate,
     directorUuid: 'deployer',
@@ -78,7 +78,7 @@ describe('questions to an agent', () => {
     await once(server, 'listening');
     server.on('secureConnection', () => (connections += 1));
     cleanups.push(() => server.close());
-    const session = await connectAgent({
+    const session = await agentConnector({})({
       mbus: `https://mbus:right@127.0.0.1:${(server.address() as AddressInfo).port}`,
       ca: ca.certificate,
       directorUuid: 'deployer',

@@ -3,23 +3,37 @@ import { createReadStream } from 'node:fs';
 import { isOperationalError, messageChain } from '@microbosh/errors';
 import { AgentClient, AgentUnreachable, MethodUnknown } from '@microbosh/agent-client';
 import { plainJson } from '../state/state-document.ts';
+import type { CommandContext } from '../cli/context.ts';
+import { ProxyInvalid } from '../errors.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
+import { proxyRoute } from './proxy-route.ts';
+import { connectorOver } from './routed-connector.ts';
+import type { MakeConnector } from './routed-connector.ts';
 
-/** The real agent, over HTTPS. */
-export const connectAgent: AgentConnector = async ({ mbus, ca, serverName, directorUuid }) => {
+/** Connects to real agents, over HTTPS. */
+export function agentConnector(env: CommandContext['env']): AgentConnector {
+  return async (options) => sessionWith(options, connectorOver(proxyRoute(env)));
+}
+
+function sessionWith(
+  { mbus, ca, serverName, directorUuid }: Parameters<AgentConnector>[0],
+  connector: MakeConnector | undefined,
+): AgentSession {
   const client = new AgentClient({
     mbus,
     replyTo: directorUuid,
     ...(ca === undefined ? {} : { ca }),
+    ...(connector === undefined ? {} : { connector }),
     ...(serverName === undefined ? {} : { serverName }),
   });
-  const session: AgentSession = {
+  return {
     ping: (signal) => client.ping({ signal }),
     explain: (error) => {
       if (error instanceof AgentUnreachable) {
         return { kind: error.kind, text: error.message, hopeless: !error.retryable };
       }
-      if (isOperationalError(error)) return { kind: error.code, text: error.message, hopeless: false };
+      if (isOperationalError(error))
+        return { kind: error.code, text: error.message, hopeless: error instanceof ProxyInvalid };
       return { kind: 'timeout', text: `no answer (${messageChain(error).join(': ')})`, hopeless: false };
     },
     getState: async (signal, filter) => {
@@ -62,8 +76,7 @@ export const connectAgent: AgentConnector = async ({ mbus, ca, serverName, direc
       }),
     close: () => client.close(),
   };
-  return session;
-};
+}
 
 async function tolerateUnknown(call: Promise<void>): Promise<void> {
   try {

@@ -7,6 +7,7 @@ import type { AgentClient } from '@microbosh/agent-client';
 import { NodeCommandRunner } from '@microbosh/host';
 import ssh2 from 'ssh2';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { ProxyRoute } from './proxy-route.ts';
 import { withSsh } from './ssh-session.ts';
 import type { SshSession } from './ssh-session.ts';
 
@@ -86,6 +87,7 @@ beforeEach(() => {
 const request = () => ({
   knownHosts: join(folder, 'known_hosts'),
   port,
+  route: undefined,
   signal: AbortSignal.timeout(30_000),
 });
 const ssh = ({ options, user, host }: SshSession, command: string) =>
@@ -127,6 +129,22 @@ describe('a session with the real OpenSSH client', () => {
 
     expect(first.stdout).toContain('ran a');
     expect(readFileSync(request().knownHosts, 'utf8')).toContain('microbosh-vm');
+  });
+
+  it('goes where the route leads, to the same host key', async () => {
+    const dialled: string[] = [];
+    // A route that only counts: the real ones have tests of their own.
+    const route: ProxyRoute = {
+      dial: () => Promise.reject(new Error('an SSH client cannot dial')),
+      listen: async (host, far) => {
+        dialled.push(`${host}:${far}`);
+        return { port: far, close: async () => void dialled.push('closed') };
+      },
+    };
+    const { stdout } = await withSsh(agent, { ...request(), route }, (session) => ssh(session, 'uptime'));
+
+    expect(stdout).toBe('ran uptime as one of 1');
+    expect(dialled).toEqual([`127.0.0.1:${port}`, 'closed']);
   });
 
   it('removes the user when the command fails', async () => {

@@ -6,6 +6,7 @@ import type { AgentClient } from '@microbosh/agent-client';
 import { errorCode, messageOf } from '@microbosh/errors';
 import { NodeCommandRunner, processFolder } from '@microbosh/host';
 import { SshUnavailable } from '../errors.ts';
+import type { ProxyRoute } from './proxy-route.ts';
 
 /** A user on the VM for the time of one command, and what an OpenSSH client needs to be let in as that user. */
 export interface SshSession {
@@ -21,7 +22,13 @@ export interface SshSession {
  */
 export async function withSsh<T>(
   client: AgentClient,
-  request: { readonly knownHosts: string; readonly port?: string; readonly signal: AbortSignal },
+  request: {
+    readonly knownHosts: string;
+    readonly port?: string;
+    /** The way to the VM; undefined: directly. */
+    readonly route: ProxyRoute | undefined;
+    readonly signal: AbortSignal;
+  },
   body: (session: SshSession) => Promise<T>,
 ): Promise<T> {
   const user = `bosh_${randomBytes(6).toString('hex')}`;
@@ -42,13 +49,16 @@ export async function withSsh<T>(
     const hostKey = (answer.host_public_key ?? '').trim();
     const knownHosts = hostKey === '' ? request.knownHosts : join(folder.path, 'known_hosts');
     if (hostKey !== '') await writeFile(knownHosts, `microbosh-vm ${hostKey}\n`, { mode: 0o600 });
+    const far = Number(request.port ?? 22);
+    const entrance = await request.route?.listen(host, far);
+    const port = entrance === undefined ? request.port : String(entrance.port);
     try {
       return await body({
         user,
-        host,
+        host: entrance === undefined ? host : '127.0.0.1',
         options: [
           ...['-F', '/dev/null', '-i', key],
-          ...(request.port === undefined ? [] : ['-o', `Port=${request.port}`]),
+          ...(port === undefined ? [] : ['-o', `Port=${port}`]),
           ...[
             'IdentitiesOnly=yes',
             'IdentityAgent=none',
@@ -64,6 +74,7 @@ export async function withSsh<T>(
         ],
       });
     } finally {
+      await entrance?.close();
       // Also after Ctrl-C: the user must not stay.
       await client
         .call('ssh', ['cleanup', { user_regex: `^${user}$` }], { signal: AbortSignal.timeout(15_000) })

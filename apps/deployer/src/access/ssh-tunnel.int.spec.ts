@@ -1,90 +1,22 @@
-import { spawn, execFileSync } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { errorCode } from '@microbosh/errors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort, SshServer, until } from '../testing/ssh-server.ts';
 import { SshTunnel } from './ssh-tunnel.ts';
 import type { SshTunnelOptions, TunnelState } from './ssh-tunnel.ts';
 
 let folder: string;
 let registry: ReturnType<typeof createServer>;
 let localPort: number;
-let sshPort: number;
+let sshServer: SshServer;
 let remotePort: number;
-let server: ChildProcess | undefined;
 const tunnels: SshTunnel[] = [];
-
-function key(name: string): void {
-  execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(folder, name)]);
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, 'close');
-  return port;
-}
-
-/** The server of OpenSSH, as it runs on a stemcell. */
-async function startServer(hostKey = 'host'): Promise<void> {
-  const config = [
-    `Port ${sshPort}`,
-    'ListenAddress 127.0.0.1',
-    `HostKey ${join(folder, hostKey)}`,
-    `AuthorizedKeysFile ${join(folder, 'authorized')}`,
-    'StrictModes no',
-    'UsePAM no',
-    'PermitRootLogin yes',
-    'PasswordAuthentication no',
-    `PidFile ${join(folder, 'pid')}`,
-  ];
-  await writeFile(join(folder, 'sshd_config'), `${config.join('\n')}\n`);
-  await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
-  server = spawn('/usr/sbin/sshd', ['-D', '-e', '-f', join(folder, 'sshd_config')], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let log = '';
-  server.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
-  await until(
-    () => log.includes('Server listening'),
-    () => `sshd: ${log}`,
-  );
-}
-
-/** With the sessions that it serves: what a network does that fails. */
-async function stopServer(): Promise<void> {
-  const pid = server?.pid;
-  if (server === undefined || pid === undefined) return;
-  const sessions = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ');
-  const ended = once(server, 'exit');
-  server.kill('SIGKILL');
-  for (const session of sessions.map(Number).filter((id) => id > 0)) {
-    try {
-      process.kill(session, 'SIGKILL');
-    } catch (error) {
-      // It ended by itself in between.
-      if (errorCode(error) !== 'ESRCH') throw error;
-    }
-  }
-  await ended;
-  server = undefined;
-}
-
-async function until(condition: () => boolean, what: () => string): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!condition()) {
-    if (Date.now() > deadline) throw new Error(`not in time: ${what()}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 async function open(
   change: Partial<SshTunnelOptions> = {},
@@ -93,7 +25,7 @@ async function open(
   const hostKeys: string[] = [];
   const tunnel = new SshTunnel({
     host: '127.0.0.1',
-    port: sshPort,
+    port: sshServer.port,
     user: userInfo().username,
     privateKey: await readFile(join(folder, 'user'), 'utf8'),
     remotePort,
@@ -116,25 +48,23 @@ async function askThroughTunnel(): Promise<string> {
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'tunnel-'));
-  for (const name of ['host', 'other-host', 'user', 'stranger']) key(name);
-  await writeFile(join(folder, 'authorized'), await readFile(join(folder, 'user.pub')));
+  sshServer = await SshServer.prepare(folder);
   registry = createServer((socket) => socket.end('settings')).listen(0, '127.0.0.1');
   await once(registry, 'listening');
   localPort = (registry.address() as AddressInfo).port;
-  sshPort = await freePort();
   remotePort = await freePort();
 });
 
 afterEach(async () => {
   for (const tunnel of tunnels.splice(0)) await tunnel.close();
-  await stopServer();
+  await sshServer.stop();
   registry.close();
   await rm(folder, { recursive: true, force: true });
 });
 
 describe('the tunnel to the registry, over a real SSH server', () => {
   it('leads from the loopback interface of the VM to the registry, and records the host key', async () => {
-    await startServer();
+    await sshServer.start();
     const { tunnel, hostKeys } = await open();
     await until(
       () => tunnel.state.kind === 'up',
@@ -154,7 +84,7 @@ describe('the tunnel to the registry, over a real SSH server', () => {
     );
     expect(states[0]?.text).toContain('does not listen yet');
 
-    await startServer();
+    await sshServer.start();
     await until(
       () => tunnel.state.kind === 'up',
       () => tunnel.state.text,
@@ -164,7 +94,7 @@ describe('the tunnel to the registry, over a real SSH server', () => {
 
   it('tells in the words of the library what it has no words for', async () => {
     const mute = createServer((socket) => void socket.on('error', () => undefined));
-    mute.listen(sshPort, '127.0.0.1');
+    mute.listen(sshServer.port, '127.0.0.1');
     await once(mute, 'listening');
     const { tunnel, states } = await open({ timing: { pauseMs: 50, attemptMs: 200 } });
     await until(
@@ -175,23 +105,23 @@ describe('the tunnel to the registry, over a real SSH server', () => {
     mute.close();
 
     expect(states[0]?.text).toBe(
-      `the SSH server at 127.0.0.1:${sshPort}: Timed out while waiting for handshake`,
+      `the SSH server at 127.0.0.1:${sshServer.port}: Timed out while waiting for handshake`,
     );
   });
 
   it('comes up again after the connection broke', async () => {
-    await startServer();
+    await sshServer.start();
     const { tunnel, hostKeys } = await open();
     await until(
       () => tunnel.state.kind === 'up',
       () => tunnel.state.text,
     );
-    await stopServer();
+    await sshServer.stop();
     await until(
       () => tunnel.state.kind === 'connecting',
       () => tunnel.state.text,
     );
-    await startServer();
+    await sshServer.start();
 
     await until(
       () => tunnel.state.kind === 'up',
@@ -202,7 +132,7 @@ describe('the tunnel to the registry, over a real SSH server', () => {
   });
 
   it('refuses a server with another host key than the recorded one, at once', async () => {
-    await startServer('other-host');
+    await sshServer.start('other-host');
     const [type, key64] = (await readFile(join(folder, 'host.pub'), 'utf8')).split(' ');
     const { tunnel, states } = await open({ hostKey: `${type} ${key64}` });
     await until(
@@ -216,7 +146,7 @@ describe('the tunnel to the registry, over a real SSH server', () => {
   });
 
   it('gives up on a key that stays refused', async () => {
-    await startServer();
+    await sshServer.start();
     const { tunnel, states } = await open({ privateKey: await readFile(join(folder, 'stranger'), 'utf8') });
     await until(
       () => tunnel.state.kind === 'hopeless',
@@ -228,7 +158,7 @@ describe('the tunnel to the registry, over a real SSH server', () => {
   });
 
   it('keeps the private key out of argument vectors and files', async () => {
-    await startServer();
+    await sshServer.start();
     const { tunnel } = await open();
     await until(
       () => tunnel.state.kind === 'up',

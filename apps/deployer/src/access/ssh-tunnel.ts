@@ -1,12 +1,16 @@
 import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorCode, messageOf } from '@microbosh/errors';
 import type { Client } from 'ssh2';
+import type { ProxyRoute } from './proxy-route.ts';
 
 export interface SshTunnelOptions {
   readonly host: string;
   readonly port: number;
   readonly user: string;
+  /** The way to `host`; undefined: directly. */
+  readonly route?: ProxyRoute | undefined;
   readonly password?: string;
   /** PEM text; goes to the library in memory, never to a file or an argument vector. */
   readonly privateKey?: string;
@@ -100,7 +104,18 @@ export class SshTunnel {
   /** Resolves when the connection is over, with the reason. */
   async #connectOnce(): Promise<Failure> {
     const { Client: SshClient } = await import('ssh2');
-    const { host, port, user, password, privateKey, remotePort, localPort } = this.#options;
+    const { host, user, password, privateKey, remotePort, localPort, route } = this.#options;
+    const port = this.#options.port === 0 ? 22 : this.#options.port;
+    let sock: Duplex | undefined;
+    try {
+      sock = await route?.dial(host, port, this.#timing.attemptMs);
+    } catch (error) {
+      return { kind: 'other', text: messageOf(error) };
+    }
+    if (this.#abort.signal.aborted) {
+      sock?.destroy();
+      return { kind: 'other', text: 'closed' };
+    }
     const client = new SshClient();
     this.#client = client;
     let otherKey: string | undefined;
@@ -135,7 +150,8 @@ export class SshTunnel {
       try {
         client.connect({
           host,
-          port: port === 0 ? 22 : port,
+          port,
+          ...(sock === undefined ? {} : { sock }),
           username: user,
           ...(password === undefined ? {} : { password }),
           ...(privateKey === undefined ? {} : { privateKey }),

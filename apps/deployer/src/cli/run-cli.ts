@@ -19,9 +19,16 @@ export async function runCli(
     process.stderr.write(`\n${signal}: stopping at the next safe point; again to stop at once.\n`);
     abort.abort();
   };
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal);
-
   let composition: Composition | undefined;
+  // As the original: a terminal that goes away ends no deploy.
+  const onHangUp = () => composition?.toggleDebug();
+  // Nobody reads on: what was begun is brought to a point from which a later run goes on.
+  const onOutputError = (error: Error) => {
+    if (errorCode(error) === 'EPIPE') abort.abort();
+  };
+  process.on('SIGINT', onSignal).on('SIGTERM', onSignal).on('SIGHUP', onHangUp);
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', onOutputError);
+
   let exitCode: number = exitCodes.done;
   const program = buildProgram(version, async (load, args, options) => {
     composition = compose(globalOptionsOf(options, process), process, abort.signal);
@@ -34,7 +41,7 @@ export async function runCli(
   } catch (error) {
     exitCode = reportFailure(error, composition, process);
   } finally {
-    process.off('SIGINT', onSignal).off('SIGTERM', onSignal);
+    process.off('SIGINT', onSignal).off('SIGTERM', onSignal).off('SIGHUP', onHangUp);
     composition?.context.console.flush();
   }
   return exitCode;

@@ -1,3 +1,4 @@
+import { proxyRoute } from '../access/proxy-route.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, registryOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
@@ -26,7 +27,7 @@ export async function run(
   const inputs = await withRememberedStemcell(readInputFlags(options, context.cwd), paths);
   const evaluated = await evaluateInputs(manifest, inputs, context);
   const forced = flags.recreate || flags.recreateDisk;
-  if (!forced && (await isUnchanged(paths, evaluated.manifestSha))) {
+  if (!forced && (await isUnchanged(paths, evaluated.manifestSha, proxyRoute(context.env)))) {
     context.events.message(skipLine);
     return exitCodes.done;
   }

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import { proxyRoute } from '../access/proxy-route.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
@@ -26,7 +27,7 @@ export async function run(
   // The answer that create-env would give. A plan that is kept says what was observed, so it has to look.
   const isKept = out !== undefined || context.global.json;
   const forced = flags.recreate || flags.recreateDisk;
-  if (!isKept && !forced && (await isUnchanged(paths, evaluated.manifestSha))) {
+  if (!isKept && !forced && (await isUnchanged(paths, evaluated.manifestSha, proxyRoute(context.env)))) {
     context.console.block(describePlan([]));
     return exitCodes.done;
   }

@@ -1,5 +1,7 @@
 import { AgentClient } from '@microbosh/agent-client';
 import type { AgentClientOptions } from '@microbosh/agent-client';
+import { proxyRoute } from '../access/proxy-route.ts';
+import { connectorOver } from '../access/routed-connector.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { NoEnvironment } from '../errors.ts';
@@ -19,7 +21,7 @@ export interface RecordedEnvironment {
 
 /** For commands that need nothing but the state and the agent: no lock, no cloud, no variables. */
 export async function openRecorded(
-  context: Pick<CommandContext, 'cwd'>,
+  context: Pick<CommandContext, 'cwd' | 'env'>,
   args: readonly string[],
   options: CommandOptions,
 ): Promise<RecordedEnvironment> {
@@ -31,7 +33,7 @@ export async function openRecorded(
       advice: 'Deploy it first: microbosh create-env MANIFEST',
     });
   }
-  const client = clientOf(endpoint, state.director_id);
+  const client = clientOf(endpoint, state.director_id, context.env);
   return { paths, state, instance: `${group ?? 'unknown'}/0`, client };
 }
 
@@ -39,12 +41,15 @@ export async function openRecorded(
 export function clientOf(
   endpoint: AgentEndpoint,
   replyTo: string,
+  env: CommandContext['env'],
   timing: AgentClientOptions['timing'] = {},
 ): AgentClient {
+  const connector = connectorOver(proxyRoute(env));
   return new AgentClient({
     mbus: endpoint.mbus,
     replyTo,
     timing,
+    ...(connector === undefined ? {} : { connector }),
     ...(endpoint.ca === '' ? {} : { ca: endpoint.ca }),
     ...(endpoint.server_name === undefined ? {} : { serverName: endpoint.server_name }),
   });

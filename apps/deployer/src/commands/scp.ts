@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { runOnTerminal, withSsh } from '../access/ssh-session.ts';
+import { proxyRoute } from '../access/proxy-route.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { flagOption, textOption } from '../cli/context.ts';
 import { SshUnavailable } from '../errors.ts';
@@ -23,6 +24,7 @@ export async function run(
   const port = textOption(options, 'port');
   const request = {
     knownHosts: join(recorded.paths.folder, 'known_hosts'),
+    route: proxyRoute(context.env),
     signal: context.signal,
     ...(port === undefined ? {} : { port }),
   };

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { runOnTerminal, withSsh } from '../access/ssh-session.ts';
+import { proxyRoute } from '../access/proxy-route.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { openRecorded } from './recorded-environment.ts';
@@ -14,6 +15,7 @@ export async function run(
   const port = textOption(options, 'port');
   const request = {
     knownHosts: join(paths.folder, 'known_hosts'),
+    route: proxyRoute(context.env),
     signal: context.signal,
     ...(port === undefined ? {} : { port }),
   };

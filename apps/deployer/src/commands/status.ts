@@ -1,6 +1,7 @@
 import { errorCode } from '@microbosh/errors';
 import type { JsonObject } from '@microbosh/errors';
-import { connectAgent } from '../access/agent-session.ts';
+import { agentConnector } from '../access/agent-session.ts';
+import { openRecordedAgent } from '../access/reach-agent.ts';
 import type { CommandContext, CommandOptions } from '../cli/context.ts';
 import { textOption } from '../cli/context.ts';
 import { exitCodes } from '../cli/exit-codes.ts';
@@ -20,7 +21,7 @@ export async function run(
   const paths = environmentPaths(manifest, textOption(options, 'state'), context.cwd);
   const store = await StateStore.open(paths);
   const journal = await Journal.open(paths.journal);
-  const report = await describe(store.current, store.existed, journal.openIntents.length > 0, context.signal);
+  const report = await describe(store.current, store.existed, journal.openIntents.length > 0, context);
   if (context.global.json) context.console.json(report);
   else context.console.block(asText(report));
   return exitCodes.done;
@@ -30,12 +31,12 @@ async function describe(
   state: EnvironmentState,
   existed: boolean,
   interrupted: boolean,
-  signal: AbortSignal,
+  context: Pick<CommandContext, 'signal' | 'env'>,
 ): Promise<JsonObject> {
   const { own } = state;
   const disk = currentDisk(state);
   const stemcell = currentStemcell(state);
-  const agent = state.current_vm_cid === '' ? undefined : await askAgent(state, signal);
+  const agent = state.current_vm_cid === '' ? undefined : await askAgent(state, context);
   return {
     status: statusOf(state, existed, agent?.jobState),
     deployment: own.deployment ?? null,
@@ -60,15 +61,11 @@ function statusOf(state: EnvironmentState, existed: boolean, jobState: string | 
 
 async function askAgent(
   state: EnvironmentState,
-  signal: AbortSignal,
+  { signal, env }: Pick<CommandContext, 'signal' | 'env'>,
 ): Promise<{ readonly jobState: string | undefined; readonly answer: string }> {
-  const { endpoint } = state.own;
-  if (endpoint === undefined) return { jobState: undefined, answer: 'its address is not on record' };
-  const agent = await connectAgent({
-    mbus: endpoint.mbus,
-    ca: endpoint.ca === '' ? undefined : endpoint.ca,
-    directorUuid: state.director_id,
-  });
+  if (state.own.endpoint === undefined)
+    return { jobState: undefined, answer: 'its address is not on record' };
+  const agent = await openRecordedAgent(state, agentConnector(env));
   try {
     const limited = AbortSignal.any([signal, AbortSignal.timeout(10_000)]);
     await agent.ping(limited);

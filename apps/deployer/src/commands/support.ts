@@ -203,7 +203,7 @@ async function fetchAgentLogs(
 ): Promise<string> {
   const { endpoint } = store.current.own;
   if (endpoint === undefined) return 'its address is not on record\n';
-  const client = clientOf(endpoint, store.current.director_id, { connectTimeoutMs: 5_000 });
+  const client = clientOf(endpoint, store.current.director_id, context.env, { connectTimeoutMs: 5_000 });
   const folder = await processFolder('support');
   try {
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(60_000)]);

@@ -6,6 +6,7 @@ import type { OpenedRelease, OpenedStemcell as UnpackedStemcell } from '@microbo
 import { isJsonObject } from '@microbosh/errors';
 import { processFolder } from '@microbosh/host';
 import type { ArtifactRef, DeploymentModel, MicroModel } from '@microbosh/spec';
+import type { MakeConnector } from '../access/routed-connector.ts';
 import type { StageScope } from '../events/event-bus.ts';
 import type { DeployerDependencies, OpenedArtifacts } from '../ports/deployer-dependencies.ts';
 import type { OpenedStemcell } from '../ports/instance-content.ts';
@@ -20,6 +21,7 @@ import { Templates } from './templates.ts';
 /** Releases and stemcell from their tarballs. */
 export function artifactOpener(
   caches: Pick<DeployerCaches, 'downloads' | 'rendered'>,
+  connector?: MakeConnector,
 ): DeployerDependencies['openArtifacts'] {
   return async (model, instanceId, options) => {
     const { stage, signal } = options;
@@ -30,7 +32,7 @@ export function artifactOpener(
       onWarning: options.onWarning,
     });
     const folder = await processFolder('deploy');
-    const ahead = new ReadAhead(caches.downloads, signal);
+    const ahead = new ReadAhead(caches.downloads, signal, connector);
     const close = async () => {
       await ahead.stop();
       await Promise.all([templates.close(), folder.remove()]);

@@ -1,6 +1,7 @@
 import { fetchArtifact } from '@microbosh/artifacts';
 import type { FetchedArtifact } from '@microbosh/artifacts';
 import type { ArtifactRef } from '@microbosh/spec';
+import type { MakeConnector } from '../access/routed-connector.ts';
 import type { StageScope, StepScope } from '../events/event-bus.ts';
 
 /** An archive that is on its way, or waits for its turn. */
@@ -21,13 +22,15 @@ const atATime = 2;
  */
 export class ReadAhead {
   readonly #cacheDir: string;
+  readonly #connector: MakeConnector | undefined;
   readonly #abort = new AbortController();
   readonly #signal: AbortSignal;
   readonly #waiting: (() => void)[] = [];
   readonly #ends: Promise<unknown>[] = [];
   #free = atATime;
 
-  constructor(cacheDir: string, signal: AbortSignal) {
+  constructor(cacheDir: string, signal: AbortSignal, connector?: MakeConnector) {
+    this.#connector = connector;
     this.#cacheDir = cacheDir;
     this.#signal = AbortSignal.any([signal, this.#abort.signal]);
   }
@@ -41,6 +44,7 @@ export class ReadAhead {
       fetchArtifact(ref, {
         cacheDir: this.#cacheDir,
         signal: this.#signal,
+        ...(this.#connector === undefined ? {} : { connector: this.#connector }),
         onProgress: (done, total) =>
           watcher?.progress({ done, unit: 'bytes', ...(total === undefined ? {} : { total }) }),
       }),

@@ -26,12 +26,6 @@ export interface CreateEnvRequest {
 
 export async function createEnv(request: CreateEnvRequest): Promise<'deployed' | 'unchanged'> {
   const { context, paths, inputs, flags, dependencies } = request;
-  if (context.env.BOSH_ALL_PROXY) {
-    context.events.message(
-      'BOSH_ALL_PROXY is not used: agents are reached directly, so a route from this machine has to lead to the VM.',
-      { level: 'warning' },
-    );
-  }
   for (const secret of await secretsOfVarsStore(inputs.varsStore, context.env)) context.secrets.add(secret);
   const model = await loadModel(request.evaluated, request.manifest, context, inputs);
   const environment = await Environment.open(paths, 'create-env', context, {

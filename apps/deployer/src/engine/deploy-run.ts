@@ -12,6 +12,7 @@ import type { ManifestProperties } from '../inputs/manifest-properties.ts';
 import { limitedAgent } from '../access/limited-agent.ts';
 import type { RegistryWitness } from '../access/registry-witness.ts';
 import { SshTunnel } from '../access/ssh-tunnel.ts';
+import type { ProxyRoute } from '../access/proxy-route.ts';
 import type { AgentConnector, AgentSession } from '../ports/agent.ts';
 import type { CompiledPackages, InstanceContent, OpenedStemcell } from '../ports/instance-content.ts';
 import type { AgentEndpoint, EnvironmentState, VmRecord } from '../state/environment-state.ts';
@@ -83,6 +84,7 @@ export interface DeployRunOptions {
   readonly effects: Effects;
   readonly events: EventBus;
   readonly connectAgent: AgentConnector;
+  readonly route?: ProxyRoute | undefined;
   readonly compiledPackages: CompiledPackages;
   readonly limits: Limits;
   readonly group: string;
@@ -105,6 +107,8 @@ export class DeployRun {
   /** For what is brought to its end once it began. */
   readonly uninterrupted = new AbortController().signal;
   readonly #inputs: DeployInputs | undefined;
+  /** The way to the VM and its services; undefined: directly. */
+  readonly route: ProxyRoute | undefined;
   readonly #connectAgent: AgentConnector;
   readonly #tunnelTo: DeployRunOptions['tunnel'];
   #tunnel: { readonly vmCid: string; readonly ssh: SshTunnel } | undefined;
@@ -127,6 +131,7 @@ export class DeployRun {
     this.group = options.group;
     this.skipDrain = options.skipDrain;
     this.#connectAgent = options.connectAgent;
+    this.route = options.route;
     this.#tunnelTo = options.tunnel;
     this.registryWitness = options.registryWitness;
   }
@@ -206,6 +211,7 @@ export class DeployRun {
       host,
       port: to.port,
       user: to.user,
+      route: this.route,
       ...(to.password === undefined ? {} : { password: to.password }),
       ...(to.privateKey === undefined ? {} : { privateKey: to.privateKey }),
       remotePort: to.registryPort,

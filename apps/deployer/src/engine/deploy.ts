@@ -296,6 +296,7 @@ export class Session {
       effects: effectsOf(cloud),
       events: context.events,
       connectAgent: dependencies.connectAgent,
+      route: dependencies.route,
       compiledPackages: dependencies.compiledPackages,
       limits: {
         ...limits,

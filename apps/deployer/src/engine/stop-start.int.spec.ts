@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectAgent } from '../access/agent-session.ts';
+import { agentConnector } from '../access/agent-session.ts';
 import { compose } from '../compose.ts';
 import { environmentPaths } from '../state/environment-paths.ts';
 import { StateStore } from '../state/state-store.ts';
@@ -25,7 +25,7 @@ function request() {
     context: compose(global, process, new AbortController().signal).context,
     paths: environmentPaths(join(folder, 'm.yml'), undefined, folder),
     skipDrain: false,
-    dependencies: { connectAgent, limits: defaultLimits },
+    dependencies: { connectAgent: agentConnector({}), limits: defaultLimits },
   };
 }
 

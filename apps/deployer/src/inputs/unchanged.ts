@@ -2,6 +2,8 @@ import { readFile, stat } from 'node:fs/promises';
 import { connect } from 'node:tls';
 import { isJsonObject } from '@microbosh/errors';
 import type { Json, JsonObject } from '@microbosh/errors';
+import { bare } from '../access/proxy-route.ts';
+import type { ProxyRoute } from '../access/proxy-route.ts';
 import type { EnvironmentPaths } from '../state/environment-paths.ts';
 import type { RememberedInputs } from '../state/environment-state.ts';
 
@@ -11,7 +13,11 @@ const reachableMs = 500;
  * Whether the last deploy went through with this very manifest and with these very files, and its agent answers. Cheap, and
  * says no when in doubt: the full comparison follows then.
  */
-export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string): Promise<boolean> {
+export async function isUnchanged(
+  paths: EnvironmentPaths,
+  manifestSha: string,
+  route?: ProxyRoute,
+): Promise<boolean> {
   const state = parse(await readFile(paths.state, 'utf8').catch(() => ''));
   if (state?.['current_manifest_sha'] !== manifestSha) return false;
   const own = state['microbosh'];
@@ -28,21 +34,23 @@ export async function isUnchanged(paths: EnvironmentPaths, manifestSha: string):
   for (const artifact of artifacts) {
     if (!isJsonObject(artifact) || !(await isSameFile(artifact))) return false;
   }
-  return isReachable(own['endpoint']);
+  return isReachable(own['endpoint'], route);
 }
 
 /**
  * One handshake, without a word: the cloud is asked what became of a VM whose agent takes none. A bare connection would say
  * less: there are networks that accept one for every address.
  */
-async function isReachable(endpoint: Json | undefined): Promise<boolean> {
+async function isReachable(endpoint: Json | undefined, route: ProxyRoute | undefined): Promise<boolean> {
   if (!isJsonObject(endpoint)) return false;
   const { mbus, ca } = endpoint;
   if (typeof mbus !== 'string' || typeof ca !== 'string' || !URL.canParse(mbus)) return false;
   const { hostname, port } = new URL(mbus);
+  const peer = { host: bare(hostname), port: Number(port === '' ? 443 : port) };
+  const through = await route?.dial(peer.host, peer.port, reachableMs * 4).catch(() => undefined);
+  if (route !== undefined && through === undefined) return false;
   const socket = connect({
-    host: hostname.replace(/^\[|\]$/g, ''),
-    port: Number(port === '' ? 443 : port),
+    ...(through === undefined ? peer : { socket: through }),
     ...(ca === '' ? { rejectUnauthorized: false } : { ca }),
     // Nothing is sent: the name is for those who do.
     checkServerIdentity: () => undefined,

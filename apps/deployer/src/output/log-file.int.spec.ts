@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { EventBus } from '../events/event-bus.ts';
 import { eventLog } from './log-file.ts';
+import type { EventLog } from './log-file.ts';
 
 let folder: string;
 
@@ -12,7 +13,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-async function logged(env: Record<string, string>): Promise<string> {
+async function logged(
+  env: Record<string, string>,
+  before: (log: EventLog) => void = () => undefined,
+): Promise<string> {
   let text = '';
   const events = new EventBus();
   const log = eventLog(
@@ -20,10 +24,9 @@ async function logged(env: Record<string, string>): Promise<string> {
     (part) => (text += part),
     (part) => part.replaceAll('secret-1', '<redacted>'),
   );
-  if (log !== undefined) {
-    events.subscribe(log);
-    events.subscribeCalls(log);
-  }
+  before(log);
+  events.subscribe(log.handle);
+  events.subscribeCalls(log.handle);
   events.message('manifest read');
   events.message('an unknown key', { level: 'warning' });
   await events
@@ -61,6 +64,15 @@ describe('BOSH_LOG_LEVEL', () => {
       'WARN',
       'ERROR',
     ]);
+  });
+
+  it('logs everything from a hang-up to the next one, whatever the level', async () => {
+    const once = (log: EventLog) => log.toggleDebug();
+    const twice = (log: EventLog) => [1, 2].forEach(log.toggleDebug);
+
+    expect(await logged({}, once)).toBe(await logged({ BOSH_LOG_LEVEL: 'debug' }));
+    expect(await logged({}, twice)).toBe('');
+    expect(await logged({ BOSH_LOG_LEVEL: 'warn' }, twice)).toBe(await logged({ BOSH_LOG_LEVEL: 'warn' }));
   });
 
   it('is refused when it is no level, in the words of the original', async () => {

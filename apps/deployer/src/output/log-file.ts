@@ -10,15 +10,21 @@ export class LogLevelInvalid extends OperationalError {
 const levels = ['debug', 'info', 'warn', 'error', 'none'] as const;
 type Level = (typeof levels)[number];
 
+export interface EventLog {
+  readonly handle: (event: DeployEvent | ExternalCall) => void;
+  /** Everything is logged whatever the level, or no longer. */
+  readonly toggleDebug: () => void;
+}
+
 /**
  * `BOSH_LOG_LEVEL` and `BOSH_LOG_PATH` as the original has them: off unless asked for, to standard error or at the end
- * of a file. Undefined: nothing is logged.
+ * of a file.
  */
 export function eventLog(
   env: Readonly<Record<string, string | undefined>>,
   stderr: (text: string) => void,
   redact: (text: string) => string,
-): ((event: DeployEvent | ExternalCall) => void) | undefined {
+): EventLog {
   const wanted = (env['BOSH_LOG_LEVEL'] || 'none').toLowerCase();
   const from = levels.findIndex((level) => level === wanted);
   if (from === -1) {
@@ -27,16 +33,20 @@ export function eventLog(
       advice: `Set it to one of: ${levels.join(', ')}.`,
     });
   }
-  if (wanted === 'none') return undefined;
   const path = env['BOSH_LOG_PATH'] || undefined;
   const write = path === undefined ? stderr : (text: string) => appendFileSync(path, text, { mode: 0o600 });
   const names = new Map<string, string>();
-  return (event) => {
+  let isForced = false;
+  const handle = (event: DeployEvent | ExternalCall) => {
     const [level, text] = describe(event, names);
-    if (levels.indexOf(level) < from) return;
+    if (!isForced && levels.indexOf(level) < from) return;
     const time = event.time.slice(0, 19).replaceAll('-', '/').replace('T', ' ');
     write(redact(`[microbosh] ${time} ${level.toUpperCase()} - ${text.replaceAll('\n', '\\n')}\n`));
   };
+  const toggleDebug = () => {
+    isForced = !isForced;
+  };
+  return { handle, toggleDebug };
 }
 
 function describe(event: DeployEvent | ExternalCall, names: Map<string, string>): readonly [Level, string] {

@@ -1,6 +1,7 @@
 import type { JsonObject } from '@microbosh/errors';
 import type { DeploymentModel } from '@microbosh/spec';
 import type { RegistryAccess } from '../access/deploy-registry.ts';
+import type { ProxyRoute } from '../access/proxy-route.ts';
 import type { CommandContext } from '../cli/context.ts';
 import type { Limits } from '../engine/deploy-run.ts';
 import type { Cloud } from '../engine/effects.ts';
@@ -56,6 +57,8 @@ export interface DeployerDependencies {
     context: Pick<CommandContext, 'events' | 'signal' | 'secrets' | 'env'>,
   ) => Promise<Cloud>;
   readonly connectAgent: AgentConnector;
+  /** The way to VMs; undefined: directly. */
+  readonly route?: ProxyRoute | undefined;
   readonly compiledPackages: CompiledPackages;
   readonly limits: Limits;
   readonly now: () => Date;

@@ -3,6 +3,7 @@ import { buildApplySpec, buildInitialApplySpec } from '@microbosh/spec';
 import type { ReadinessCheck } from '@microbosh/spec';
 import { messageChain } from '@microbosh/errors';
 import { randomUUID } from 'node:crypto';
+import { connectorOver } from '../../access/routed-connector.ts';
 import { InstanceNotRunning, ServiceNotReady } from '../../errors.ts';
 import type { StageScope, StepScope } from '../../events/event-bus.ts';
 import type { AgentSession, ByteProgress, CompiledPackageRef } from '../../ports/agent.ts';
@@ -207,9 +208,8 @@ export async function checkReadiness(run: DeployRun, url: string, stage: StageSc
   const check = run.inputs.model.readiness.find((candidate) => candidate.url === url);
   if (check === undefined) throw new Error(`no readiness check for '${url}'`);
   await stage.step(`Waiting for the service at '${url}'`, async (step) => {
-    const dispatcher = new Agent({
-      connect: { timeout: 5_000, ...(check.ca === undefined ? {} : { ca: check.ca }) },
-    });
+    const connect = { timeout: 5_000, ...(check.ca === undefined ? {} : { ca: check.ca }) };
+    const dispatcher = new Agent({ connect: connectorOver(run.route)?.(connect) ?? connect });
     const deadline = Date.now() + check.timeoutMs;
     let last = '';
     try {
