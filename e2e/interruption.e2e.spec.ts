@@ -105,6 +105,19 @@ describe('a deploy that is interrupted', () => {
     await expectConverged();
   });
 
+  it('by a reader that goes away stops at a safe point, after a hang-up that it outlived', async () => {
+    const deploy = example.startCreate();
+    await deploy.printed('Started deploying');
+    deploy.process.kill('SIGHUP');
+    await deploy.printed('DEBUG - Call cpi');
+    deploy.process.stdout?.destroy();
+    const { exitCode, stderr } = await deploy.finished;
+
+    expect(exitCode).toBe(130);
+    expect(stderr).not.toContain('EPIPE');
+    await expectConverged();
+  });
+
   it('refuses a second deployer meanwhile', async () => {
     const first = example.startCreate();
     await first.printed('Creating VM for instance');

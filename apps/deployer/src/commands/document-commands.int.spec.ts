@@ -30,7 +30,8 @@ async function microbosh(
   env: Record<string, string> = {},
 ): Promise<Finished> {
   const printed = { stdout: '', stderr: '' };
-  const stream = (name: keyof typeof printed) => ({ write: (text: string) => (printed[name] += text) });
+  const stream = (name: keyof typeof printed) =>
+    Object.assign(new EventEmitter(), { write: (text: string) => (printed[name] += text) });
   const standIn = Object.assign(new EventEmitter(), {
     env: { ...process.env, ...env },
     cwd: () => folder,
