@@ -3,13 +3,16 @@ import { defineConfig } from 'vitest/config';
 /**
  * unit: `*.spec.ts` beside the source; needs nothing but this checkout.
  * int:  `*.int.spec.ts`; crosses a process or a network, needs nothing for itself alone.
- * machine: the same where it changes the machine (disks, namespaces, firewall, guests); root; one file at a time.
+ * machine: the same where it uses disks, namespaces, a firewall or guests of this machine; root.
  * lab:  what takes too long for every check; see the lab scripts of package.json.
  * e2e:  journeys with the real commands, namespaces and disks; root; one file at a time.
+ * guest: the journey on an emulated machine; may run beside the others.
  */
 const machine = ['apps/agent', 'libs/cpi-local', 'libs/cpi-qemu', 'libs/stemcell-builder'].map(
   (directory) => `${directory}/**/*.int.spec.ts`,
 );
+
+const guest = 'e2e/qemu.e2e.spec.ts';
 
 export default defineConfig({
   test: {
@@ -42,7 +45,7 @@ export default defineConfig({
           exclude: ['**/node_modules/**'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
+          maxWorkers: 2,
         },
       },
       {
@@ -59,10 +62,18 @@ export default defineConfig({
         test: {
           name: 'e2e',
           include: ['e2e/**/*.e2e.spec.ts'],
-          exclude: ['**/node_modules/**'],
+          exclude: ['**/node_modules/**', guest],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           fileParallelism: false,
+        },
+      },
+      {
+        test: {
+          name: 'guest',
+          include: [guest],
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
     ],

@@ -42,9 +42,17 @@ function processes(mark: string): string[] {
   return found;
 }
 
+/** Those of VMs of QEMU with another root folder come and go on their own. */
+function namespaces(mark: string, all: readonly string[]): string[] {
+  const own = `microbosh-qemu-${shortDigest(mark)}`;
+  return all.filter((line) => !line.startsWith('microbosh-qemu-') || line.startsWith(own)).sort();
+}
+
+const shortDigest = (mark: string) => createHash('sha256').update(mark).digest('hex').slice(0, 8);
+
 /** Groups of the VMs below the root folder, and those that a systemd would make had it left its own. */
 function cgroups(mark: string): string[] {
-  const own = `microbosh-${createHash('sha256').update(mark).digest('hex').slice(0, 8)}-`;
+  const own = `microbosh-${shortDigest(mark)}-`;
   const found: string[] = [];
   const walk = (path: string, depth: number): void => {
     if (depth > 4) return;
@@ -72,10 +80,10 @@ async function ownLinks(mark: string): Promise<string[]> {
 
 /**
  * What belongs to VMs whose root folder is `mark`: it stands in the mounts, in the backing file of loop devices, in the
- * alias of network devices, and in the environment or mounts of every process. Rules and namespaces are compared as a whole.
+ * alias of network devices, and in the environment or mounts of every process. Rules are compared as a whole.
  */
 export async function hostSnapshot(mark: string): Promise<HostSnapshot> {
-  const [loops, links, namespaces, iptables, nft] = await Promise.all([
+  const [loops, links, netns, iptables, nft] = await Promise.all([
     lines(['losetup', '-a']),
     ownLinks(mark),
     lines(['ip', 'netns', 'list']),
@@ -88,7 +96,7 @@ export async function hostSnapshot(mark: string): Promise<HostSnapshot> {
       .filter((line) => line.includes(mark)),
     loops: loops.filter((line) => line.includes(mark)).sort(),
     links: links.sort(),
-    namespaces: namespaces.sort(),
+    namespaces: namespaces(mark, netns),
     processes: processes(mark),
     firewall: [...rules(iptables), ...nft],
     cgroups: cgroups(mark),
