@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { BlockList, connect, createServer, isIP } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { once } from 'node:events';
+import { pipeline } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { messageOf } from '@microbosh/errors';
 import type { Client } from 'ssh2';
@@ -50,9 +51,9 @@ function routeOver(dial: ProxyRoute['dial']): ProxyRoute {
         local.on('error', () => local.destroy()).on('close', () => open.delete(local));
         dial(host, port, defaultTimeoutMs).then(
           (far) => {
-            far.on('error', () => local.destroy());
-            local.on('close', () => far.destroy());
-            far.pipe(local).pipe(far);
+            // Each ends or fails with the other.
+            pipeline(local, far, () => undefined);
+            pipeline(far, local, () => undefined);
           },
           () => local.destroy(),
         );
