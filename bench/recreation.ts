@@ -20,7 +20,7 @@ export async function overheadOfRecreation(
   for (let run = 0; run < recreations; run += 1) {
     const totalMs = await timeMs(async () => {
       const command = example.command('create-env', '--recreate', '--vars-store', example.creds);
-      const { exitCode } = await start(command, { env: example.env }).finished;
+      const { exitCode } = await start(command, { env: example.env, timeoutMs: example.limitMs }).finished;
       if (exitCode !== 0) throw new Error(`--recreate ended with ${exitCode ?? 'a signal'}`);
     });
     runs.push({ totalMs, workMs: workOfOthersMs(await callsOfLastRun(example)) });
