@@ -280,7 +280,7 @@ describe('BOSH_ALL_PROXY with an SSH server', () => {
   });
 });
 
-it.each(['127.0.0.1:1080', 'http://127.0.0.1:1', 'socks5://', 'socks5://:x'])(
+it.each(['127.0.0.1:1080', 'http://127.0.0.1:1', 'socks5://', 'socks5://:x', 'socks5://a%zz:b@h:1'])(
   'BOSH_ALL_PROXY is refused when it names no proxy: %s',
   (value) => {
     expect(() => proxyRoute({ BOSH_ALL_PROXY: value })).toThrow(

@@ -80,7 +80,7 @@ export const bare = (hostname: string) => hostname.replace(/^\[|\]$/g, '');
 function dialer(value: string): ProxyRoute['dial'] {
   const scheme = /^(ssh\+)?socks5h?:\/\//.exec(value);
   const url = scheme === null || !URL.canParse(value) ? undefined : new URL(value);
-  if (url === undefined || url.hostname === '') {
+  if (url === undefined || url.hostname === '' || /%(?![\da-f]{2})/i.test(url.username + url.password)) {
     throw new ProxyInvalid('BOSH_ALL_PROXY names no proxy', {
       advice:
         'Set it to socks5://HOST:PORT or ssh+socks5://USER@HOST:PORT?private-key=FILE, or unset it to reach VMs directly.',
@@ -228,7 +228,9 @@ class SshGate {
   forward(host: string, port: number, timeoutMs: number): Promise<Duplex> {
     this.#hold(1);
     return new Promise<Duplex>((resolve, reject) => {
+      let isSettled = false;
       const settle = () => {
+        isSettled = true;
         clearTimeout(timer);
         this.client.off('close', onClose);
       };
@@ -247,8 +249,13 @@ class SshGate {
             fail(error.message, /refused/i.test(error.message) ? 'ECONNREFUSED' : 'EHOSTUNREACH', error);
             return;
           }
-          settle();
           channel.once('close', () => this.#hold(-1));
+          if (isSettled) {
+            // Nobody waits for it any more.
+            channel.destroy();
+            return;
+          }
+          settle();
           resolve(asSocket(channel));
         });
       } catch (error) {
